@@ -223,7 +223,7 @@ def test_control_and_events_are_no_tasks() -> None:
     ("body", "content_type", "said"),
     [
         (b"\x80\x04.", "application/x-python-serialize", "task_serializer = 'json'"),
-        (b"a: 1", "application/x-yaml", "pickle and yaml never cross"),
+        (b"a: 1", "application/x-yaml", "does not send pickle and yaml"),
         (b"[1, 2", "application/json", "cannot be read"),
         (b"[1, 2]", "application/json", r"expected \[args, kwargs, embed\]"),
         (b'[{}, {}, {}]', "application/json", "expected a list and a mapping"),

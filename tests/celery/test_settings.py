@@ -102,7 +102,7 @@ def test_two_apps_have_their_own() -> None:
         ({"result_backend": None}, r"result_backend is not set.*set 'gearmesh.celery:Backend\+redis://…'"),
         ({"result_backend": "redis://:secret@h:1/0"}, r"set it to 'gearmesh.celery:Backend\+'"),
         ({"result_backend": "gearmesh.celery:Backend"}, "and the backend's URL"),
-        ({"result_backend": "gearmesh.celery:Backend+null"}, "null keeps nothing"),
+        ({"result_backend": "gearmesh.celery:Backend+null"}, "the null backend stores no results"),
         ({"result_backend": "gearmesh.celery:Backend+nosuch://h"}, "nosuch"),
         ({"worker_consumer": "celery.worker.consumer:Consumer"}, "set it to 'gearmesh.celery:Consumer'"),
         ({"task_serializer": "pickle"}, "task_serializer is 'pickle', set it to 'json' or 'msgpack'"),
@@ -117,7 +117,7 @@ def test_two_apps_have_their_own() -> None:
             "'map' is no Go type",
         ),
         ({"broker_transport_options": {"go_tasks": {"resize": GoTask("go", retry_count=-1)}}}, "retry_count"),
-        ({"broker_transport_options": {"go_tasks": {"": "go"}}}, "no task name"),
+        ({"broker_transport_options": {"go_tasks": {"": "go"}}}, "not a task name"),
         ({"broker_transport_options": {"lease": -1}}, "lease is -1"),
     ],
 )
@@ -157,7 +157,7 @@ def test_several_hosts_are_refused_with_what_works() -> None:
 
 
 def test_a_prefix_of_keys_is_refused() -> None:
-    said = "global_keyprefix is 'team1:', expected none: Go programs read and write queues and results by their bare"
+    said = "global_keyprefix is 'team1:', expected none: Go programs use the names of queues and"
     with pytest.raises(ConfigError, match=f"broker_transport_options: {said}"):
         configure(app_of(), broker=URL, backend=URL, global_keyprefix="team1:")
     changed = right(result_backend_transport_options={"global_keyprefix": "team1:"})

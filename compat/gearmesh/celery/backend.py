@@ -40,8 +40,8 @@ log = logging.getLogger("gearmesh.celery")
 class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
     """``result_backend = "gearmesh.celery:Backend+redis://…"``: keeps states as Machinery does.
 
-    Go reads the results of Celery's tasks, and Celery those of Go's. All threads share one backend; its connections
-    are those of the app's :class:`~gearmesh.celery.bridge.Bridge`.
+    Go programs can read the results of Celery's tasks, and Celery can read those of Go's tasks. All threads share one
+    backend, which uses the connections of the app's :class:`~gearmesh.celery.bridge.Bridge`.
     """
 
     supports_autoexpire = True
@@ -69,14 +69,15 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         word = wire_state(state)
         if word == FAILURE:
             if request is not None:
-                # Before the failure can be read: else a Go worker, seeing all members ended, could take the trigger
-                # and do nothing with it.
+                # This comes before the failure is stored. Otherwise a Go worker that sees all members ended could take
+                # the trigger and do nothing with it.
                 self._chords.take_trigger(request)
             stored, side = self.bridge.read((task_id, celery_meta(task_id)))
             if stored is not None and stored.success:
-                return result  # a lost worker's second run does not undo the first
+                return result  # a second run, after a worker was lost, must not undo the success of the first
             if side is not None and side.success:
-                # Of an earlier call with the same id: what is stored below would yield to it.
+                # An earlier call with the same id left this SUCCESS, and the backend would keep it and drop the FAILURE
+                # that is stored below.
                 self.bridge.purge([celery_meta(task_id)])
         results: Sequence[Any] = ()
         try:
@@ -96,7 +97,7 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         state, side = self.bridge.read((task_id, celery_meta(task_id)))
         if state is not None and state.final and (side is None or side.State != state.State):
-            # Either the task is Go's, or it ended between the reads of the two, which may be on different servers.
+            # Either Go ran the task, or it ended between the reads of its two states, which different servers may keep.
             (side,) = self.bridge.read([celery_meta(task_id)])
         return self._meta(task_id, state, side)
 
@@ -135,10 +136,10 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         no_ack: bool = True,
         on_interval: Callable[[], Any] | None = None,
     ) -> dict[str, Any]:
-        """Celery's hook: the task's meta once it has ended; ``interval`` has no effect.
+        """Celery's hook: wait for a task's end and return its meta; ``interval`` has no effect.
 
         Raises:
-            TimeoutError: Celery's; not ended after ``timeout`` seconds.
+            TimeoutError: Celery's class: the task has not ended within ``timeout`` seconds.
         """
         self._ensure_not_eager()
         meta: dict[str, Any]
@@ -157,10 +158,10 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         max_iterations: int | None = None,
         **kwargs: Any,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Celery's hook: the metas of tasks as they end; ``interval`` has no effect.
+        """Celery's hook: yield the id and the meta of each task as it ends; ``interval`` has no effect.
 
         Raises:
-            TimeoutError: Celery's; not all ended after ``timeout`` seconds.
+            TimeoutError: Celery's class: some tasks have not ended within ``timeout`` seconds.
         """
         ids = dict.fromkeys(str(task_id) for task_id in task_ids)
         for task_id in list(ids):
@@ -177,16 +178,16 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
     # -- chords
 
     def apply_chord(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        """Celery's hook, called before any member is sent: so a header from a generator is made whole first."""
+        """Celery's hook: store the group. Celery calls it before it sends a member, so a generator is read first."""
         self.ensure_chords_allowed()
         self._chords.create(header_result_args[0], header_result_args[1])
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
-        """Celery's hook: a member has ended."""
+        """Celery's hook: a member has ended, so fire its chord if the group is complete."""
         self._chords.member_ended(request, state, result)
 
     def fire(self, group_id: str, callback: Any) -> None:
-        """Send a chord's callback, or fail it, after a Go worker took the trigger of a complete group."""
+        """Send a chord's callback, or fail the callback, after a Go worker took the trigger of a complete group."""
         self._chords.fire(group_id, callback)
 
     # -- the ends of tasks
@@ -211,14 +212,14 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         call_errbacks: bool = True,
         state: str = FAILURE,
     ) -> None:
-        """Celery's hook: store FAILURE and send what follows; or retry, if a Go caller asked for retries."""
+        """Celery's hook: send a retry if a Go caller asked for retries, else store FAILURE and send the errbacks."""
         if state == FAILURE and request is not None and self._retry_for_go(request):
             return
         store_result = store_result or bool(request is not None and request.chord)
         super().mark_as_failure(task_id, exc, traceback, request, store_result, call_errbacks, state)
 
     def _retry_for_go(self, request: Any) -> bool:
-        """Send Machinery's own retry, for a call that came from Go with a RetryCount. True if it was sent."""
+        """Send Machinery's own retry if a Go program made the call and its RetryCount is not used up; True if sent."""
         origin = (request.headers or {}).get(ORIGIN_HEADER)
         if not isinstance(origin, str):
             return False
@@ -236,7 +237,7 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
         return True
 
     def failed_in_go(self, request: Any, exc: BaseException) -> None:
-        """Do as Celery does after a failure, for a task of a Celery workflow that failed in Go."""
+        """Fail the chord and the chain and send the errbacks, as Celery does, for a task of a workflow that Go ran."""
         try:
             raise exc
         except type(exc):
@@ -247,7 +248,7 @@ class Backend(SyncBackendMixin, CeleryBackend):  # type: ignore[misc]
                 self._call_task_errbacks(request, exc, None)
 
     def _call_task_errbacks(self, request: Any, exc: Any, traceback: Any) -> None:
-        """Celery's hook: an errback that Go runs gets the error's text in front of its arguments, as Go gives it."""
+        """Celery's hook: an errback that Go runs gets the error's text as its first argument, as Go would pass it."""
         errbacks = request.errbacks or ()
         text = exc.error if isinstance(exc, TaskFailed) else error_text(self.prepare_exception(exc, "json"))
         raw = tuple(raw_of(step) for step in errbacks if is_raw(step))

@@ -36,7 +36,7 @@ T = TypeVar("T")
 WRITE_TIMEOUT_S: Final = 30.0
 #: Seconds between two tries while another member holds the claim on a group.
 BUSY_RETRY_DELAY_S: Final = 0.005
-#: Transport options of a Celery app, and the names that Config has for them.
+#: The transport options of a Celery app, with the name of each in Config.
 _OPTIONS: Final = {
     "lease": "lease",
     "delayed_key": "delayed_tasks_key",
@@ -94,7 +94,7 @@ class Bridge:
         self._results: dict[str, Declaration] = {}
         self._groups = ProcessLocal(lambda: GroupCache(self._read_group))
         self._waiter = ProcessLocal(lambda: ResultPoller(self.backend))
-        _read(app.conf)  # only to raise ConfigError: the value is not kept, for settings may still change
+        _read(app.conf)  # only to raise ConfigError: the settings may still change, so the value is dropped
 
     @property
     def used(self) -> bool:
@@ -119,7 +119,7 @@ class Bridge:
         return self._now.gear.config.unregistered_max_age
 
     def __repr__(self) -> str:
-        # kombu tells its connection pools apart by the transport options, of which this is one.
+        # kombu tells its connection pools apart by the text of the transport options, and the bridge is one of them.
         return f"<Bridge of {self.celery.main or 'app'} {id(self.celery):#x}>"
 
     # -- where tasks run
@@ -166,7 +166,7 @@ class Bridge:
 
     @property
     def waiter(self) -> ResultPoller:
-        """The poller that reads states for all who wait in this process."""
+        """The poller that reads states for all threads of this process that wait for results."""
         return self._waiter.get()
 
     def insist(self, what: Callable[[], T]) -> T:
@@ -190,7 +190,7 @@ class Bridge:
             time.sleep(pauses.next())
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
-        """The states under these UUIDs, None for each that is not there. Raises BackendError as :meth:`insist`."""
+        """Read the states of these UUIDs; None for one that is not stored. Raises BackendError as :meth:`insist`."""
         return self.insist(lambda: self.backend.read(uuids))
 
     def purge(self, uuids: Sequence[str]) -> None:
@@ -207,9 +207,9 @@ class Bridge:
         A backend with conditional writes keeps a SUCCESS and drops a FAILURE that comes after it.
 
         Args:
-            states: the task's own state is the last.
-            member: the group that the task counts for; None: none.
-            asks: the caller asks next if the group is complete, for its chord.
+            states: the states to store; the last one is the task's own.
+            member: the task's membership in a group; None: it belongs to none.
+            asks: True if the caller will ask next whether the group is complete, for its chord.
 
         Raises BackendError as :meth:`insist`.
         """
@@ -242,7 +242,7 @@ class Bridge:
         groups.put(meta)
 
     def group(self, group_uuid: str) -> GroupMeta | None:
-        """A group's meta, possibly from the cache (its members never change); None if it is not stored any more."""
+        """A group's meta, possibly from the cache (its members never change); None if it is not stored (any more)."""
         group = self._groups.get().get(group_uuid)
         return None if group is None else group.meta
 
@@ -262,8 +262,8 @@ class Bridge:
         """Send a signature and return its UUID. An empty RoutingKey is filled in as the app routes the task.
 
         Raises:
-            PublishError: the broker did not take it in time.
-            LocalProtocolError: a Go program could not read it.
+            PublishError: the broker did not take the message in time.
+            LocalProtocolError: a Go program could not read the message.
         """
         if not sig.RoutingKey:
             go = self.go_task(sig.Name, "")

@@ -20,7 +20,7 @@ __all__ = ["GoStep", "RawStep"]
 
 
 class GoStep(Step):  # type: ignore[misc]
-    """A step that Go runs: results come after its own arguments; None passes no result on, and a tuple several."""
+    """A step that Go runs. Results follow its own arguments: None stands for no result, and a tuple for several."""
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> GoStep:
@@ -39,7 +39,7 @@ class GoStep(Step):  # type: ignore[misc]
 
 
 def _passed_on(args: Sequence[Any]) -> tuple[Any, ...]:
-    """The results that Machinery would pass on for the return value of a Celery task."""
+    """The results that Machinery would pass to the next step for the return value of a Celery task."""
     if len(args) == 1 and args[0] is None:
         return ()
     if len(args) == 1 and type(args[0]) is tuple:
@@ -65,10 +65,10 @@ class RawStep(Step):  # type: ignore[misc]
     def apply_async(
         self, args: Any = None, kwargs: Any = None, route_name: Any = None, **options: Any
     ) -> Any:
-        """Send it, after the running task's success.
+        """Send the signature after the running task has succeeded.
 
         Raises:
-            NotForGo: Go has no type for the task's return value.
+            NotForGo: Go has no type for the return value of that task.
         """
         bridge = self.app.backend.bridge
         task = self.app.current_worker_task

@@ -1,4 +1,4 @@
-"""Check Celery's settings before anything is sent: a setting by which messages would be lost silently is an error."""
+"""Checks Celery's settings before the app sends anything: a setting that would lose messages silently is an error."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ TRANSPORTS: Final[Mapping[str, str]] = {
     "amqps": "gearmesh.celery:AMQPTransport",
     "memory": "gearmesh.celery:MemoryTransport",
 }
-#: RedisConfig's names of TLS files, and redis-py's, which are Celery's.
+#: RedisConfig's names of the TLS files, with the names that redis-py and Celery use.
 _FILES: Final = {"ca": "ssl_ca_certs", "cert": "ssl_certfile", "key": "ssl_keyfile"}
-#: Results that never expire (Celery's 0 or None) live this long.
+#: Seconds for which results are kept if they never expire in Celery (its 0 or None).
 NEVER_EXPIRES_S: Final = 10 * 365 * 86400
 
-#: Go's default of ResultsExpireIn.
+#: Go: the default of ResultsExpireIn, in seconds.
 GO_DEFAULT_EXPIRE_S: Final = 3600
 
 
 def expire_of(conf: Any) -> int:
-    """Seconds that results live, by the setting ``result_expires``.
+    """Seconds for which results are kept, by the setting ``result_expires``.
 
-    RabbitMQ's result queues are declared with that number, and RabbitMQ refuses a program that declares another one. So
-    there an unset value means Go's default of an hour, and not Celery's of a day.
+    Programs declare RabbitMQ's result queues with that number, and RabbitMQ refuses a program that declares another
+    one. On RabbitMQ an unset value therefore means Go's default of an hour, and not Celery's default of a day.
     """
     setting = conf.result_expires
     untold = setting is conf.defaults[-1]["result_expires"]
@@ -69,10 +69,10 @@ def amqp_of(setting: Any) -> AMQPConfig:
 
 
 def redis_of(conf: Any) -> RedisConfig:
-    """The connection settings of a Redis with results: the TLS files come from Celery's own settings.
+    """The connection settings for results in Redis, with the TLS files that Celery's own settings name.
 
     Raises:
-        ConfigError: they say that the server's certificate is not checked.
+        ConfigError: Celery's settings turn off the check of the server's certificate.
     """
     name = "redis_backend_use_ssl" if conf.redis_backend_use_ssl else "broker_use_ssl"
     said = conf[name]
@@ -98,7 +98,7 @@ def check_settings(conf: Any) -> None:
     transport = TRANSPORTS.get(scheme)
     if transport is None:
         raise ConfigError(
-            f"broker_url: scheme {scheme!r} is none that a Celery app can use with gearmesh, "
+            f"broker_url: a Celery app cannot use the scheme {scheme!r} with gearmesh, "
             f"expected one of {', '.join(TRANSPORTS)}"
         )
     if conf.broker_transport != transport:
@@ -121,27 +121,29 @@ def check_settings(conf: Any) -> None:
         )
     parse(rest, "backend")
     if rest.startswith("null"):
-        raise ConfigError("result_backend: null keeps nothing, and Celery's chords need a result backend")
+        raise ConfigError(
+            "result_backend: the null backend stores no results, and Celery's chords need a result backend"
+        )
     consumer = conf.worker_consumer
     if consumer != CONSUMER:
         raise ConfigError(
-            f"worker_consumer is {consumer!r}, set it to {CONSUMER!r}: Celery's own drops tasks it does not know"
+            f"worker_consumer is {consumer!r}, set it to {CONSUMER!r}: Celery's consumer drops tasks it does not know"
         )
     for setting in ("task_serializer", "result_serializer"):
         if conf[setting] not in ("json", "msgpack"):
             raise ConfigError(
-                f"{setting} is {conf[setting]!r}, set it to 'json' or 'msgpack': nothing else crosses"
+                f"{setting} is {conf[setting]!r}, set it to 'json' or 'msgpack': gearmesh can read no other format"
             )
     accepted = set(conf.accept_content)
     if not accepted & {"json", "application/json"}:
-        raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as that")
+        raise ConfigError(f"accept_content is {sorted(accepted)}, add 'json': calls from Go come as JSON")
 
 
 def one_server(target: Target, called: str) -> None:
-    """Refuse a broker of several hosts, of which kombu would use the first alone.
+    """Refuse a Redis broker with several hosts: kombu would use only the first one.
 
     Raises:
-        ConfigError: the message names the hosts, and what works.
+        ConfigError: the message names the hosts, and the brokers that a Celery app can use.
     """
     if isinstance(target, RedisTarget) and target.others:
         raise ConfigError(
@@ -152,13 +154,13 @@ def one_server(target: Target, called: str) -> None:
 
 
 def _check_prefix(conf: Any) -> None:
-    """Refuse kombu's prefix of keys: it would be half applied, and Go reads the bare names."""
+    """Refuse kombu's prefix of keys: it would apply to some keys only, and Go reads names without a prefix."""
     for setting in ("broker_transport_options", "result_backend_transport_options"):
         prefix = (conf[setting] or {}).get("global_keyprefix")
         if prefix:
             raise ConfigError(
-                f"{setting}: global_keyprefix is {prefix!r}, expected none: Go programs read and write queues and "
-                "results by their bare names. To keep programs apart, give each its own Redis database"
+                f"{setting}: global_keyprefix is {prefix!r}, expected none: Go programs use the names of queues and "
+                "results without a prefix. To keep programs apart, give each its own Redis database"
             )
 
 

@@ -1,9 +1,9 @@
-"""Chords of a Celery app: groups as Go knows them, completed by any worker, whose callback is sent once.
+"""Chords of a Celery app: Go can read their groups, any worker can complete one, and its callback is sent once.
 
 A group is complete when all members have ended. The member that completes it takes the group's trigger, which the
-backend gives to one member only, and sends the callback, or fails it. A member that fails takes the trigger at once:
-the callback can never be sent then. A backend that counts members (RabbitMQ) gives their states to the completing
-member as a claim, and keeps them unacked until the callback was sent.
+backend gives to one member only, and sends or fails the callback. A member that fails takes the trigger at once, so
+that no other member can send the callback. A backend that counts members (RabbitMQ) gives their states to the
+completing member as a claim, and keeps them unacked until that member has sent the callback.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gearmesh.wire.state import PENDING, SUCCESS, GroupMeta, TaskState
 
 __all__ = ["Chords"]
 
-#: Seconds for which a member's state is read again that another reader may hold unacked in RabbitMQ.
+#: Seconds for which a missing state is read again, because another reader may hold it unacked in RabbitMQ.
 HIDDEN_STATE_TIMEOUT_S: Final = 2.0
 
 
@@ -40,8 +40,8 @@ class Chords:
     """Completes the chords of one Celery app. Safe in threads.
 
     Args:
-        bridge: the app's.
-        meta_of: makes Celery's meta of a task from its UUID, its state and Celery's own state of it.
+        bridge: the app's bridge.
+        meta_of: makes Celery's meta of a task from its UUID, its state and its side state.
         fail_callback: Celery's ``chord_error_from_stack``.
     """
 
@@ -56,26 +56,27 @@ class Chords:
         self._fail_callback = fail_callback
 
     def create(self, group_id: str, results: Iterable[Any]) -> None:
-        """Store a chord's group as Go knows it, before any member is sent.
+        """Store a chord's group in Go's form, before any member is sent.
 
-        ``results``: those of the header's steps; a group among them counts by its tasks.
+        ``results``: the results of the header's steps. If one is a group, its tasks are the members.
         """
         shape = _shape(results)
         members = list(_ids(shape))
         created = gotime.format_ns(time.time_ns())
         self._bridge.create_group(GroupMeta(GroupUUID=group_id, TaskUUIDs=tuple(members), CreatedAt=created))
-        # Go: a member without any state makes its look at the group an error.
+        # Go: reading a group is an error if one member has no state at all.
         known = self._bridge.read(members)
         missing = [uuid for uuid, state in zip(members, known, strict=True) if state is None]
         states = [TaskState(TaskUUID=uuid, State=PENDING, CreatedAt=created) for uuid in missing]
-        # Celery's callback takes the results of a group as a list of their own. Where a backend counts, the member
-        # that fires a chord deletes the group: a Celery worker that goes on from there finds the members here.
+        # Celery's callback takes the results of an inner group as one list, so the shape of the header is kept. If the
+        # backend counts members, the member that fires the chord deletes the group; a Celery worker that sends the
+        # callback later still finds the members in the shape.
         if shape != members or isinstance(self._bridge.backend, CountsMembers):
             states.append(side_state(_shape_id(group_id), to_json({"shape": shape})))
         self._bridge.write(states)
 
     def member_ended(self, request: Any, state: str, result: Any) -> None:
-        """A member has ended: if that completes its group, fire the chord, once among all workers."""
+        """Fire the chord of a member that has ended, if the group is now complete; one worker does so, once."""
         group_id, chord = request.group, request.chord
         if not group_id or not chord:
             return
@@ -95,19 +96,19 @@ class Chords:
                     claim.fired = True
 
     def take_trigger(self, request: Any) -> None:
-        """Take the trigger for a failing member of a Celery app's chord: no other member fires it any more."""
+        """Take the trigger for a failing member of a Celery app's chord, so that no other member can fire the chord."""
         if request.group and request.chord and not is_raw(request.chord):
             self._trigger(request.group, request.id)
 
     def fire(self, group_id: str, callback: Any) -> None:
-        """Send the callback of a complete group, or fail it if a member failed. The caller has the trigger."""
+        """Send the callback of a complete group, or fail it if a member failed. The caller must have the trigger."""
         kept = read_side(self._bridge.read([celery_meta(_shape_id(group_id))])[0])
         if kept is not None:
             members = list(_ids(kept["shape"]))
         elif (meta := self._bridge.group(group_id)) is not None:
             members = list(meta.TaskUUIDs)
         else:
-            self._fail(callback, ChordError(f"group {group_id} is not there any more"))
+            self._fail(callback, ChordError(f"the backend does not have group {group_id} any more"))
             return
         found = self._read_ended(members)
         values: list[Any] = []
@@ -127,7 +128,7 @@ class Chords:
             self._fail(callback, error)
 
     def _complete(self, member: Membership, by: str) -> bool:
-        """True if the member ``by`` is to fire its group's chord, if it gets the trigger."""
+        """True if the group is complete, so that its member ``by`` may ask for the trigger and fire the chord."""
         backend, group_id, count = self._bridge.backend, member.group_uuid, member.count
         if isinstance(backend, CountsMembers):
             counting = backend
@@ -154,7 +155,7 @@ class Chords:
             return False  # the group has expired
 
     def _member_of_go_ended(self, request: Any, chord: Mapping[str, Any]) -> None:
-        """Fire a chord that a Go program made: its callback gets all results, behind its own arguments."""
+        """Fire a chord that a Go program made: its callback gets all results after its own arguments."""
         member, by = membership(self._bridge.group, request), request.id
         if member is None:
             return
@@ -165,7 +166,7 @@ class Chords:
             with self._claim(group_id, by) as claim:
                 if not self._trigger(group_id, by):
                     return
-                # None: the claim is lost with its connection, so the group is looked at again.
+                # None: the backend lost its connection and with it the claim, so the loop asks again.
                 states = self._bridge.insist(lambda: member_states(self._bridge.backend, group_id, by))
                 callback = workflow.chord_callback(raw_of(chord), states) if states is not None else None
                 if callback is not None:
@@ -173,9 +174,9 @@ class Chords:
                 claim.fired = states is not None
 
     def _read_ended(self, members: Sequence[str]) -> list[TaskState | None]:
-        """Read the states of members that have ended, and then Celery's own of each.
+        """Read the states of members that have ended, followed by their side states in the same order.
 
-        RabbitMQ does not show a state that another reader holds unacked: such a state is read again.
+        RabbitMQ does not show a state that another reader holds unacked, so missing states are read again.
         """
         uuids = [*members, *map(celery_meta, members)]
         deadline = time.monotonic() + HIDDEN_STATE_TIMEOUT_S
@@ -194,13 +195,13 @@ class Chords:
 
 
 class _ChordClaim:
-    """A claim on a complete group. ``fired``: its callback was sent, so the group is finished."""
+    """A claim on a complete group. ``fired``: the callback was sent, so the backend may delete the group."""
 
     fired = False
 
 
 def _shape(results: Iterable[Any]) -> list[Any]:
-    """The ids of a header's tasks in order; those of a group in a list of their own."""
+    """The ids of a header's tasks in order; an inner group is a list inside the list."""
     return [_shape(each.results) if isinstance(each, GroupResult) else each.id for each in results]
 
 

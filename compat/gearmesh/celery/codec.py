@@ -1,11 +1,11 @@
 """Converts one task call between Celery's message and Machinery's Signature. Pure: no clock, no socket.
 
-A field that both have goes into the Signature's own. What only Celery has travels as one JSON text in
-``Headers["celery"]`` (text, because Go cannot publish nested headers again on AMQP); :class:`_PackedHeader` says what
-is in it, and under which letter.
+A field that Celery and Machinery both have goes into the Signature. All other fields of Celery travel as one JSON text
+in ``Headers["celery"]``: it is a text because Go cannot publish nested headers again on AMQP. :class:`_PackedHeader`
+has its fields, and ``_LETTERS`` their names in the text.
 
-Go appends results to the arguments, and Celery puts them in front: the number of the call's own arguments in that
-header tells them apart.
+Go appends results to the arguments, and Celery puts them in front. That header has the number of the call's own
+arguments, which tells the two apart.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from gearmesh.wire.signature import Arg, Signature
 
 __all__ = ["CELERY_HEADER", "ORIGIN_HEADER", "from_wire", "own_headers", "to_wire"]
 
-#: The name in Headers of the packed header.
+#: The name of the packed header in a Signature's Headers.
 CELERY_HEADER: Final = "celery"
-#: The header of a call that a Go program made: its signature without those that follow it, and without the values of
-#: its arguments.
+#: The header with the signature of a call that a Go program made, without the signatures that follow it and without
+#: the values of its arguments.
 ORIGIN_HEADER: Final = "gearmesh"
 
 
@@ -41,11 +41,11 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
     """The Signature of a call that a Celery worker will run.
 
     Args:
-        queue: its RoutingKey.
-        results: False: results that Go appends are not for this task (Celery's ``immutable``).
+        queue: the Signature's RoutingKey.
+        results: False if the task ignores the results that Go appends (Celery's ``immutable``).
 
     Raises:
-        LocalProtocolError: a value in it cannot be written.
+        LocalProtocolError: a value of the call cannot be written as JSON.
     """
     headers = message.headers
     origin = headers.get(ORIGIN_HEADER)
@@ -82,20 +82,20 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
 
 
 def _typed(values: Sequence[Any], base: Signature) -> tuple[Arg, ...]:
-    """The arguments that have Go types; in a call that a Go program made they keep the types of that program."""
+    """The arguments that have Go types. In a call that a Go program made, they keep the types of that program."""
     types = [arg.Type for arg in base.Args or ()]
     if len(types) == len(values):
         try:
             return tuple(wire.arg(of, from_json(value)) for of, value in zip(types, values, strict=True))
-        except LocalProtocolError:  # a retry with others
+        except LocalProtocolError:  # a retry with other arguments
             pass
     return tuple(arg for arg in map(typed, values) if arg is not None)
 
 
 def own_headers(headers: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
-    """The caller's own headers that Go can see: those that are text or bool.
+    """The caller's own headers that are text or bool, which Go can see.
 
-    Go: numbers and objects in Headers cannot be published again on AMQP.
+    Go: a program cannot publish a message again on AMQP if its Headers have numbers or objects.
     """
     found = {}
     for name, value in headers.items():
@@ -105,7 +105,7 @@ def own_headers(headers: Mapping[str, Any]) -> dict[str, msgspec.Raw]:
         if kind is not None:
             try:
                 found[name] = wire.dump(kind, value)
-            except LocalProtocolError:  # no Unicode text: only Celery sees it
+            except LocalProtocolError:  # not Unicode text, so it goes into the packed header for Celery alone
                 continue
     return found
 
@@ -125,7 +125,7 @@ def _same(usual: Any, value: Any) -> bool:
 
 
 def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], Signature]:
-    """Split what follows the call: Celery's own steps are packed, those of Go go into the signature's fields."""
+    """Split the steps that follow a call: pack Celery's own, and put Go's into the signature's fields."""
     kept: dict[str, Any] = {}
     follow: dict[str, tuple[Signature, ...]] = {}
     for name in ("callbacks", "errbacks"):
@@ -145,7 +145,7 @@ def _split(embed: Mapping[str, Any], base: Signature) -> tuple[dict[str, Any], S
     return kept, base.evolve(OnSuccess=follow["callbacks"] or None, OnError=follow["errbacks"] or None)
 
 
-#: The keys of the packed header in the JSON text, which is a format in servers.
+#: The keys of the packed header in its JSON text. Servers hold such texts, so the letters must never change.
 _LETTERS: Final = {
     "own_args": "n",
     "headers": "h",
@@ -165,16 +165,16 @@ class _PackedHeader(msgspec.Struct, frozen=True, rename=_LETTERS):
     """The part of a call that only Celery knows: the content of ``Headers["celery"]``.
 
     Attributes:
-        own_args: how many of the signature's Args are the call's own; Go appends results behind them.
-        headers: the headers of protocol 2 that are not as usual.
+        own_args: how many of the signature's Args are the call's own; Go appends results to them.
+        headers: the headers of protocol 2 that differ from their usual values.
         untyped_args: all arguments, if Go has no type for one of them; None: they are in Args.
         kwargs: keyword arguments.
         embed: callbacks, errbacks, chain and chord in Celery's own form.
         reply_to: ``""`` for none.
         properties: other properties of the message that the caller chose.
-        requeued: 1: a worker put the message back.
+        requeued: 1: a worker had received the message and returned it to its queue.
         content: the format of the sender's content.
-        takes_no_results: 1: results that Go appends are not for this task (Celery's ``immutable``).
+        takes_no_results: 1: the task ignores the results that Go appends (Celery's ``immutable``).
         from_go: 1: a Go program made the call.
     """
 
@@ -192,9 +192,9 @@ class _PackedHeader(msgspec.Struct, frozen=True, rename=_LETTERS):
 
 
 def from_wire(sig: Signature) -> TaskMessage:
-    """The call that a Signature is, from Go or from Celery.
+    """Convert a Signature, from Go or from Celery, to a call in the terms of Celery's protocol.
 
-    The ETA is left out: a delivered message is due.
+    The call has no ETA, since a broker delivers a message only when it is due.
 
     Raises:
         RemoteProtocolError: an argument is not of its type, or the packed header is damaged.
@@ -214,11 +214,11 @@ def from_wire(sig: Signature) -> TaskMessage:
     if packed is None:
         packed = _PackedHeader(own_args=len(args), from_go=1)
         outside |= {"argsrepr": _shown(args), "kwargsrepr": "{}", "lang": "go"}
-        del usual["ignore_result"]  # the task decides what the caller did not
+        del usual["ignore_result"]  # the caller did not set it, so the task's own setting counts
     own = args[: packed.own_args] if packed.untyped_args is None else packed.untyped_args
     appended = args[packed.own_args :]
     expires = expiry_ns(sig)
-    if expires is not None:  # Celery's own wording of it, where it has one, goes over this
+    if expires is not None:  # a Celery app's own text of it, in the packed header, replaces this one
         usual["expires"] = datetime.fromtimestamp(expires // 1000 / 1e6, timezone.utc).isoformat()
     headers = usual | {"root_id": sig.UUID} | outside | packed.headers
     headers |= {"task": sig.Name, "id": sig.UUID, "eta": None}
@@ -244,7 +244,7 @@ def from_wire(sig: Signature) -> TaskMessage:
 
 
 def _packed(header: _PackedHeader) -> msgspec.Raw:
-    """The text of a packed header, without the fields that are as usual."""
+    """The text of a packed header, without the fields that have their usual values."""
     usual = {**msgspec.structs.asdict(_PackedHeader()), "own_args": None, "headers": None}
     fields = msgspec.structs.asdict(header).items()
     lettered = {_LETTERS[name]: value for name, value in fields if value != usual[name]}

@@ -18,11 +18,11 @@ log = logging.getLogger("gearmesh.celery")
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]
-    """Lets a Celery worker park what it cannot run: ``worker_consumer = "gearmesh.celery:Consumer"``.
+    """Lets a Celery worker park messages that it cannot run: ``worker_consumer = "gearmesh.celery:Consumer"``.
 
-    The worker parks a message whose task is not registered in it, so that another worker can take it: it returns to the
-    queue's tail at once, then after growing pauses, and becomes a dead letter at the end. A message that cannot be read
-    is a dead letter at once. ``gearmesh dead`` lists these.
+    The worker parks a message whose task is not registered in it, so that another worker can take it. The message
+    returns to the queue's tail at once, later after growing pauses, and becomes a dead letter in the end. A message
+    that cannot be read becomes a dead letter at once. ``gearmesh dead`` lists dead letters.
     """
 
     def __init__(self, on_task_request: Any, *args: Any, app: Any = None, **kwargs: Any) -> None:
@@ -30,7 +30,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         super().__init__(on_task_request, *args, app=app, **kwargs)
 
     def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
-        """Celery's hook. Without an event loop, pools call it from threads to which the channel does not belong."""
+        """Celery's hook. Without an event loop, pools call it from threads that must not use the channel."""
         if self.hub is not None:
             return super().call_soon_ack(p, *args, **kwargs)
         done = self.call_soon(p, *args, **kwargs)
@@ -39,7 +39,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         return done
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """Celery's hook: an error of the handler concerns one message, and must not stop the worker."""
+        """Celery's hook: an error in the handler concerns one message and must not stop the worker."""
         handle = super().create_task_handler(*args, **kwargs)
         pass_on = (*self.connection_errors, *self.channel_errors, MemoryError)
 
@@ -59,7 +59,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         sig = getattr(message, "signature", None)
         if sig is not None and sig.IgnoreWhenTaskNotRegistered:
             log.info(
-                "task %s is not registered in this worker: its message is dropped, as its sender asked", name
+                "task %s is not registered in this worker: its message is dropped, as the sender asked", name
             )
             message.ack_log_error(log, self.connection_errors)
         elif not self._settle(message, "park", name, self.bridge.unregistered_max_age):
@@ -75,12 +75,12 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         )
 
     def on_unknown_message(self, body: Any, message: Any) -> None:
-        """Celery's hook: a message of another format is a dead letter."""
-        if not self._settle(message, "dead", "no task of Celery's or Machinery's"):
+        """Celery's hook: keep a message of another format as a dead letter."""
+        if not self._settle(message, "dead", "not a task of Celery's or Machinery's"):
             super().on_unknown_message(body, message)
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """Celery's hook; see :meth:`on_decode_error`."""
+        """Celery's hook: do as :meth:`on_decode_error`."""
         reason = f"not a task that Celery can run: {exc}"
         self._tell(message, reason)
         if not self._settle(message, "dead", reason):
@@ -89,7 +89,7 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """Celery's hook: a dead letter, and a FAILURE for the caller, if the message can be read as far as its UUID."""
+        """Celery's hook: keep the message as a dead letter, and store FAILURE if its signature can be read."""
         self._tell(message, str(exc))
         if not self._settle(message, "dead", f"cannot be read: {exc}"):
             super().on_decode_error(message, exc)

@@ -49,7 +49,7 @@ def usual_headers() -> dict[str, Any]:
 
 
 def priority_of(value: Any) -> int:
-    """A priority as Go keeps it; 0 for one that is no number of a byte."""
+    """A priority as Go keeps it, 0 to 255; any other value becomes 0."""
     return value if isinstance(value, int) and 0 <= value < 256 else 0
 
 
@@ -58,11 +58,11 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         headers: all headers of the message; ``task`` and ``id`` are among them.
-        args, kwargs: as JSON has them (bytes are marked, see :mod:`.values`).
+        args, kwargs: values as JSON has them (bytes are marked, see :mod:`.values`).
         embed: ``callbacks``, ``errbacks``, ``chain``, ``chord``; each may be missing or None.
         priority: 0 to 255. reply_to: ``""`` for none. properties: other properties that the caller chose.
-        requeued: a worker had it before, and put it back.
-        content: the format of the sender's content, which the reader's will have, too.
+        requeued: True if a worker had received the message and returned it to its queue.
+        content: the format of the sender's content; the reader gets the same format.
     """
 
     headers: dict[str, Any]
@@ -89,20 +89,20 @@ class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
 def read(
     body: bytes | str, content_type: str | None, headers: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> TaskMessage | None:
-    """Read a kombu message's content as a call, in protocol 2 or 1; None if it is no call (control, events).
+    """Read a kombu message's content as a call, in protocol 2 or 1; None if it is not a call (control, events).
 
     Args:
         body: the serialized content, decompressed.
 
     Raises:
-        LocalProtocolError: it is a call, and its content is neither JSON nor MessagePack, or broken.
+        LocalProtocolError: the message is a call, but its content is neither JSON nor MessagePack, or is damaged.
     """
     if content_type not in (JSON, MSGPACK):
         if "task" not in headers:
             return None
         raise LocalProtocolError(
             f"task {headers['task']!r}: content type {content_type!r}, expected JSON or MessagePack: "
-            "set task_serializer = 'json' (pickle and yaml never cross)"
+            "set task_serializer = 'json' (gearmesh does not send pickle and yaml)"
         )
     content = _load(body, content_type)
     if "task" in headers:
@@ -154,7 +154,7 @@ def _headers_of_protocol_1(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(message: TaskMessage) -> tuple[bytes, str, str]:
-    """Write a call's content for Celery: bytes, content type, content encoding."""
+    """Write a call's content for Celery; returns its bytes, content type and content encoding."""
     content = [message.args, message.kwargs, message.embed]
     if message.content == "msgpack":
         return msgspec.msgpack.encode(rich(content)), MSGPACK, "binary"

@@ -1,4 +1,4 @@
-"""The error that both gearmesh and Celery handle."""
+"""Defines the error that both gearmesh and Celery handle."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ __all__ = ["NotForGo"]
 
 
 class NotForGo(LocalProtocolError, EncodeError):  # type: ignore[misc]
-    """Go could not read this call, so nothing was sent. Raised inside a task, it makes the task fail."""
+    """Raised for a call that Go could not read; gearmesh has sent nothing. Inside a task, it makes the task fail."""

@@ -1,7 +1,7 @@
-"""A RabbitMQ connection as a part of kombu's event loop.
+"""Makes a RabbitMQ connection a part of kombu's event loop.
 
-Without the loop Celery's processes share one queue of jobs, and the lock in front of it: a process that is killed
-while it holds the lock leaves all others waiting for ever.
+Without the loop, Celery's pool processes share one queue of jobs and one lock for it. If a process is killed while it
+holds the lock, all others wait forever.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from gearmesh.transports.amqp.connection import AMQPConnection
 
 __all__ = ["EventLoopConnection", "EventLoopMembership"]
 
-#: Rounds of deliveries in one tick: the loop has other work, too.
+#: Rounds of deliveries in one tick; the limit leaves time for the loop's other work.
 MAX_ROUNDS_PER_TICK: Final = 16
 
 
 class EventLoopConnection(AMQPConnection):
-    """A connection for whose wake-ups an event loop can wait."""
+    """A connection that can wake an event loop."""
 
     def wake_fd(self) -> int:
-        """Readable after :meth:`wake`, until :meth:`rest`."""
+        """The descriptor that becomes readable by :meth:`wake`, until :meth:`rest`."""
         return self._wake_read.fileno()
 
 
@@ -31,7 +31,7 @@ class EventLoopMembership:
     """One connection's part in one event loop, from :meth:`join` until the connection is closed or broken.
 
     Args:
-        drain: delivers the messages that have arrived; raises TimeoutError if none has.
+        drain: delivers the messages that have arrived; raises TimeoutError if none has arrived.
     """
 
     def __init__(self, connection: EventLoopConnection, loop: Any, drain: Callable[[], None]) -> None:
@@ -39,12 +39,12 @@ class EventLoopMembership:
         self._loop = loop
         self._drain = drain
         self._fds = (connection.sock.fileno(), connection.wake_fd())
-        #: the timer that makes the loop tick when a channel has work, and its moment on the monotonic clock
+        #: the timer that makes the loop tick when a channel has work, and its time on the monotonic clock
         self._alarm: Any = None
         self._alarm_at = float("inf")
 
     def join(self) -> None:
-        """Join the loop: its next tick reads what wakes it."""
+        """Join the loop, so that a frame from RabbitMQ or a call of ``wake`` makes the loop call :meth:`tick`."""
         socket, woken = self._fds
         self._loop.add_reader(socket, lambda: None)
         self._loop.add_reader(woken, self._connection.rest, 0)
@@ -55,13 +55,14 @@ class EventLoopMembership:
         self._loop.on_tick.discard(self.tick)
         self._disarm()
         for fd in self._fds:
-            with contextlib.suppress(KeyError, ValueError, OSError):  # the loop was reset
+            with contextlib.suppress(KeyError, ValueError, OSError):  # kombu has reset the loop
                 self._loop.remove(fd)
 
     def tick(self) -> None:
         """Deliver messages, and schedule the next tick.
 
-        Raises the transport's connection errors, after it has left the loop: kombu joins again when it reconnects.
+        After an error the connection leaves the loop. Raises the transport's connection errors; kombu then reconnects
+        and joins again.
         """
         if self._connection.released:
             self.leave()
@@ -79,7 +80,7 @@ class EventLoopMembership:
         if due > now:
             self._alarm_at = due
             self._alarm = self._loop.call_later(due - now, self._disarm)
-        self._connection.wake()  # the loop has already decided how long to sleep
+        self._connection.wake()  # the loop has already chosen its sleep, which may be too long
 
     def _deliver(self) -> bool:
         for _ in range(MAX_ROUNDS_PER_TICK):

@@ -1,4 +1,4 @@
-"""The tasks that Go sends to a Celery worker where Machinery has no form for Celery's next step."""
+"""The tasks that Go sends to a Celery worker if Machinery has no form for Celery's next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the group for which the end of a task counts, on a backend that counts members (RabbitMQ)."""
+"""Finds the group in which a task is a member, for a backend that counts members (RabbitMQ)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Membership", "member_of", "membership"]
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """The membership of a task in a group: the group's UUID and size. ``again``: it may have been counted before."""
+    """The membership of a task in a group of ``count`` members. ``again``: an earlier run may have been counted."""
 
     group_uuid: str
     count: int
@@ -28,18 +28,20 @@ class Membership(msgspec.Struct, frozen=True):
 
 
 def member_of(sig: Signature) -> Membership | None:
-    """The group of a signature that a Go program made."""
-    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: a group of no members is not counted
+    """The membership of a signature that a Go program made; None if it is not in a group."""
+    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: a group without members is not counted
         return None
     return Membership(sig.GroupUUID, sig.GroupTaskCount, True)
 
 
 def membership(group_of: Callable[[str], GroupMeta | None], request: Any) -> Membership | None:
-    """The group of a task that runs in a Celery worker: that of its chord, or the one in which a Go program sent it.
+    """The membership of a task that runs in a Celery worker; None if it is not in a group.
+
+    The group is the one of the task's chord, or the one in which a Go program sent the task.
 
     Args:
         group_of: reads a group's meta by its UUID.
-        request: Celery's, of the running task.
+        request: Celery's request of the running task.
     """
     again = bool((request.delivery_info or {}).get("redelivered")) or request.retries > 0
     group, chord = request.group, request.chord

@@ -1,8 +1,8 @@
 """Converts between Celery's meta of a task and Machinery's states. Pure.
 
-Go reads a TaskState with typed results. What only Celery has (its own states, the exception's type, children, dates)
-is JSON in a second state beside it, the side state, which Go never reads. The side state counts only while it fits the
-first: a state that a Go worker wrote later replaces both.
+Go reads a TaskState with typed results. Celery's other data (its own states, the exception's type, children, dates) is
+JSON in a second state, the side state, which Go never reads. The side state counts only while it fits the first state:
+a state that a Go worker wrote later replaces both.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, Ta
 
 __all__ = ["error_text", "read_meta", "read_side", "side_state", "states_of", "wire_state"]
 
-#: The states that Go reads for some of Celery's; all others keep their names.
+#: The state that Go reads for some states of Celery.
 _WIRE_STATES: Final = {
     "REVOKED": FAILURE,
     "REJECTED": FAILURE,
-    # It must never replace the final state of a quick next try: of all states, only RECEIVED and STARTED never do.
+    # A RETRY that arrives late must never replace the final state of the next try. Backends refuse that for RECEIVED
+    # and STARTED only.
     "RETRY": STARTED,
 }
 _SHARED_STATES: Final = (PENDING, RECEIVED, STARTED, SUCCESS, FAILURE)
 
 
 def wire_state(status: str) -> str:
-    """The state that Go reads for one of Celery's; states that an application made up are STARTED."""
+    """The state that Go reads for a state of Celery; an application's own state becomes STARTED."""
     return status if status in _SHARED_STATES else _WIRE_STATES.get(status, STARTED)
 
 
@@ -41,8 +42,8 @@ def states_of(
 
     Args:
         meta: Celery's meta, as JSON.
-        results: typed, for SUCCESS.
-        error: the text, for a state that Go reads as FAILURE.
+        results: the typed results, for SUCCESS.
+        error: the error's text, for a state that Go reads as FAILURE.
     """
     word = wire_state(status)
     seen = TaskState(
@@ -70,17 +71,19 @@ def read_side(state: TaskState | None) -> dict[str, Any] | None:
     try:
         found = kombu.utils.json.loads(wire.load("string", state.Results[0].Value))
     except (ProtocolError, ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise BackendError(f"state {state.TaskUUID} is not what Celery wrote: {exc}") from exc
+        raise BackendError(f"state {state.TaskUUID} is damaged, expected JSON from Celery: {exc}") from exc
     if not isinstance(found, dict):
-        raise BackendError(f"state {state.TaskUUID} is not what Celery wrote: {found!r:.80}")
+        raise BackendError(
+            f"state {state.TaskUUID} is damaged, expected a mapping from Celery: {found!r:.80}"
+        )
     return found
 
 
 def read_meta(task_id: str, state: TaskState | None, side: TaskState | None) -> dict[str, Any]:
-    """Celery's meta of a task, from its two states (None: not stored).
+    """Make Celery's meta of a task from its two states (None: not stored).
 
-    ``result`` is as Celery stored it, with an exception in its parts. For a Go task it is the value, a list of several
-    values, None without any, or TaskFailed.
+    ``result`` is as Celery stored it; an exception is a dictionary. For a Go task it is the value, a list if there are
+    several values, None if there is no value, or TaskFailed.
 
     Raises:
         BackendError: a stored state cannot be read.
@@ -110,7 +113,7 @@ def read_meta(task_id: str, state: TaskState | None, side: TaskState | None) -> 
 
 
 def error_text(result: Any) -> str:
-    """An exception as Celery stores it, as text for Go: ``TypeName: message``."""
+    """Write an exception, in the form in which Celery stores it, as text for Go: ``TypeName: message``."""
     if not isinstance(result, dict):
         return str(result) or repr(result)
     kind, said = str(result.get("exc_type")), result.get("exc_message")

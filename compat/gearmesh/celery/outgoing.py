@@ -1,9 +1,9 @@
-"""Converts Celery's calls to signatures, with all that follows them in the form of the worker that runs them.
+"""Converts Celery's calls, and the workflows that follow them, to signatures.
 
-A signature is written for the worker that will run it, so nothing of a workflow travels twice. A Celery worker reads
-Celery's own chain, callbacks and chord. A Go worker reads OnSuccess, OnError and ChordCallback, each of which is again
-written for its own worker. A step for which Go has no form goes through a task of :mod:`.helper_tasks` on a Celery
-worker.
+A signature is written for the worker that will run it, so no part of a workflow travels twice. A Celery worker reads
+Celery's own chain, callbacks and chord. A Go worker reads OnSuccess, OnError and ChordCallback; each signature in them
+is again written for the worker that will run it. If Go has no form for a step, a task of :mod:`.helper_tasks` sends the
+step from a Celery worker.
 """
 
 from __future__ import annotations
@@ -32,23 +32,25 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["eta_of", "outgoing"]
 
-#: Options of a step that are arguments of Celery's ``as_task_v2`` by the same names.
+#: Options of a step that Celery's ``as_task_v2`` takes as arguments of the same names.
 _PASSED_OPTIONS = (
     "group_id", "group_index", "chord", "reply_to", "time_limit", "soft_time_limit", "shadow", "ignore_result",
 )  # fmt: skip
-GO_TASKS_ADVICE = "say its types in go_tasks (Json[…] for dictionaries, None and mixed lists)"
+GO_TASKS_ADVICE = (
+    "name the types of its parameters in go_tasks (Json[…] for dictionaries, None and mixed lists)"
+)
 
 
 def outgoing(bridge: Bridge, message: TaskMessage, queue: str) -> Signature:
     """The signature to send for a call.
 
     Args:
-        bridge: the app's.
+        bridge: the app's bridge.
         message: the call.
         queue: the queue to which Celery would send it.
 
     Raises:
-        NotForGo: Go runs the task and could not read the call; the message names the task, the value and a remedy.
+        NotForGo: Go runs the task but could not read the call; the message names the task, the value and a remedy.
         LocalProtocolError: the call cannot be written.
     """
     go = bridge.go_task(message.name, queue)
@@ -68,7 +70,7 @@ def eta_of(bridge: Bridge, message: TaskMessage) -> str | None:
 
 
 def _moment(bridge: Bridge, when: Any) -> str:
-    try:  # Celery's own reader refuses offsets with seconds
+    try:  # Celery's maybe_iso8601 refuses offsets with seconds
         moment = datetime.fromisoformat(when) if isinstance(when, str) else when
     except ValueError:
         moment = maybe_iso8601(when)
@@ -82,7 +84,7 @@ def _for_celery(bridge: Bridge, message: TaskMessage, queue: str, *, results: bo
 
 
 def _marked(bridge: Bridge, value: Any) -> Any:
-    """The same, with each step that Go runs marked as such: such a step takes results behind its own arguments."""
+    """Mark each step that Go runs in a copy of ``value``: such a step takes results after its own arguments."""
     if isinstance(value, (list, tuple)):
         return [_marked(bridge, one) for one in value]
     if not isinstance(value, Mapping):
@@ -100,7 +102,7 @@ def _marked(bridge: Bridge, value: Any) -> Any:
 
 
 def _for_go(bridge: Bridge, message: TaskMessage, go: GoTask, *, appended: bool = False) -> Signature:
-    """The signature for a Go worker. ``appended``: Go will append results, so the own arguments may be incomplete."""
+    """The signature for a Go worker. ``appended``: Go will append results, so the call's arguments may be too few."""
     name, headers, embed = message.name, message.headers, message.embed
     _refuse(name, headers)
     try:
@@ -144,12 +146,12 @@ def _refuse(name: str, headers: Mapping[str, Any]) -> None:
     for what, value in (("expires", headers.get("expires")), ("a time limit", limit)):
         if value:
             raise NotForGo(
-                f"task {name!r} runs in Go, which knows no such thing as {what} ({value!r}): leave it out"
+                f"task {name!r} runs in Go, which does not support {what} ({value!r}): leave it out"
             )
 
 
 def _steps(embed: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[Any]]]:
-    """The steps that follow a success, each with the rest of the chain behind it."""
+    """The steps that follow a success, each with the rest of the chain after it."""
     steps: list[tuple[Mapping[str, Any], list[Any]]] = [(step, []) for step in embed.get("callbacks") or ()]
     if embed.get("chain"):
         *rest, first = embed["chain"]
@@ -167,7 +169,8 @@ def _next(
 ) -> tuple[Signature, bool]:
     """The signature of a step that a Go worker will send, and True if the step takes results.
 
-    ``must_ignore``: other steps take results, and Go passes them to all steps: so this one must be able to ignore them.
+    ``must_ignore``: True if another step takes results. Go then passes them to all steps, so a step that takes none
+    must ignore them.
     """
     results = not step.get("immutable")
     if is_raw(step):
@@ -235,7 +238,7 @@ def _helper(bridge: Bridge, name: str, kwargs: dict[str, Any], headers: Mapping[
 def _body(bridge: Bridge, body: Mapping[str, Any], group: str, headers: Mapping[str, Any]) -> Signature:
     """The callback that a Go worker sends when the group is complete: a helper task that fires Celery's chord.
 
-    It is immutable, so Go passes it no results: the helper task reads them from the backend.
+    The callback is immutable, so Go passes no results to it. The helper task reads them from the backend.
     """
     sig = _helper(bridge, CHORD_TASK, {"group": group, "body": dict(body)}, headers)
     return sig.evolve(Immutable=True)
@@ -244,12 +247,14 @@ def _body(bridge: Bridge, body: Mapping[str, Any], group: str, headers: Mapping[
 def _size(bridge: Bridge, group: str) -> int:
     meta = bridge.group(group)
     if meta is None:
-        raise LocalProtocolError(f"group {group}: there is no GroupMeta (any more), its chord cannot fire")
+        raise LocalProtocolError(
+            f"group {group}: the backend has no GroupMeta (any more), so its chord cannot fire"
+        )
     return len(meta.TaskUUIDs)
 
 
 def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple[Signature, ...] | None:
-    """The signatures for Go to send after a failure: those of Go programs, and a helper task for Celery's own steps."""
+    """The signatures that Go sends after a failure: those of Go programs, and a helper task for Celery's own steps."""
     errbacks: Sequence[Any] = message.embed.get("errbacks") or ()
     found = [raw_of(step) for step in errbacks if is_raw(step)]
     own = [step for step in errbacks if not is_raw(step)]
@@ -268,5 +273,5 @@ def _on_error(bridge: Bridge, message: TaskMessage, *, own_chord: bool) -> tuple
 
 
 def step_of(bridge: Bridge, step: Mapping[str, Any]) -> Any:
-    """A step's dictionary as a Celery signature of the app, of a type of our own where Go runs it."""
+    """Make a Celery signature of the app from a step's dictionary; a step that Go runs becomes a GoStep."""
     return maybe_signature(_marked(bridge, step), app=bridge.celery)

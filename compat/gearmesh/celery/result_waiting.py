@@ -1,4 +1,4 @@
-"""Wait for the ends of tasks: one thread of the process reads states for all who wait in it."""
+"""Waits for tasks to end. One thread of the process reads states for all threads that wait."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def ended_tasks(
     timeout: float | None,
     on_interval: Callable[[], Any] | None,
 ) -> Iterator[str]:
-    """The UUIDs of these tasks as they end; states are read at growing intervals of 1 ms to 500 ms.
+    """Yield the UUIDs of these tasks as they end; states are read at growing intervals of 1 ms to 500 ms.
 
     Args:
         timeout: seconds; None waits without a limit, 0 reads once.
         on_interval: Celery's hook, called before each group of ends and every half second.
 
     Raises:
-        TimeoutError: Celery's; not all ended after ``timeout`` seconds.
+        TimeoutError: Celery's class: some tasks have not ended within ``timeout`` seconds.
     """
     news = threading.Event()
     handle = WaitHandle(uuids, fail_fast=False, notify=news.set)
@@ -44,8 +44,10 @@ def ended_tasks(
     try:
         while True:
             if on_interval is not None:
-                on_interval()  # before the ends are given: a parent's error goes first
-            over = handle.over  # read before what was found: the last end may come in between
+                on_interval()  # before the yield, because it raises the error of a failed parent task
+            over = (
+                handle.over
+            )  # read before handle.found, to which the poller may add the last end in between
             ended = handle.found[given:]
             given += len(ended)
             yield from (state.TaskUUID for state in ended)

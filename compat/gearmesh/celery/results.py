@@ -24,20 +24,20 @@ def declared(name: str, run: Any) -> Declaration:
     try:
         hints = typing.get_type_hints(run, include_extras=True)
         results = value_codec.results_of(hints["return"]) if "return" in hints else None
-    except TaskError as exc:  # to Celery, annotations mean nothing
+    except TaskError as exc:  # Celery does not use annotations
         log.debug("task %s: its results are typed by their values: %s", name, exc)
         results = None
-    except Exception as exc:  # so an annotation need not even be valid
+    except Exception as exc:  # and accepts one that is not valid Python
         log.debug("task %s: its annotations cannot be evaluated: %s", name, exc)
         results = None
     return Declaration(name, results=results)
 
 
 def typed_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...]:
-    """Typed results by the annotation, or else by the value. None makes no result, a tuple several.
+    """Convert a value to results typed by the annotation, or else by the value. None makes no result, a tuple several.
 
     Raises:
-        LocalProtocolError: Go has no type for it.
+        LocalProtocolError: Go has no type for the value.
     """
     try:
         return declaration.dump_results(value)
@@ -49,7 +49,7 @@ def typed_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...
 
 
 def stored_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ...]:
-    """As :func:`typed_results`; a value without a Go type is stored as JSON in a string.
+    """Do as :func:`typed_results`, but write a value without a Go type as JSON in a string.
 
     Raises:
         LocalProtocolError: JSON cannot hold the value either.
@@ -61,7 +61,7 @@ def stored_results(declaration: Declaration, value: Any) -> tuple[TaskResult, ..
 
 
 def to_json(value: Any) -> str:
-    """Write Celery's JSON. Raises LocalProtocolError for a value that it cannot hold."""
+    """Write Celery's JSON. Raises LocalProtocolError for a value that Celery's JSON cannot hold."""
     try:
         text: str = kombu.utils.json.dumps(value)
     except (TypeError, ValueError, RecursionError) as exc:

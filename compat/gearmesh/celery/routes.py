@@ -12,19 +12,19 @@ from gearmesh.errors import ConfigError, TaskError
 
 __all__ = ["GoTask", "GoTasks", "go_tasks"]
 
-#: Task names to a queue's name, a GoTask, or a mapping with the names of GoTask's fields.
+#: A mapping from task names to a queue's name, a GoTask, or a mapping with the fields of a GoTask.
 GoTasks = Mapping[str, "GoTask | str | Mapping[str, Any]"]
 
 
 @dataclass(frozen=True)
 class GoTask:
-    """Names a task that a Celery app sends to Go, with its types.
+    """Describes a task that a Celery app sends to Go: its queue, types and retries.
 
     Attributes:
         queue: the queue that Go workers read.
         args: Go type names or annotations, one for each parameter. If the last is ``"...int64"``, the task takes any
             number of int64. Empty: the types follow from the values.
-        retry_count: how often a Go worker retries it; 0: never.
+        retry_count: the number of times that a Go worker retries the task; 0: never.
     """
 
     queue: str
@@ -32,7 +32,7 @@ class GoTask:
     retry_count: int = 0
 
     def declaration(self, name: str) -> Declaration:
-        """The declaration of its parameters. Raises TaskError for a type that Machinery does not know."""
+        """The declaration of the task's parameters. Raises TaskError for a type that Machinery does not know."""
         return of_types(name, self.args)
 
 
@@ -40,7 +40,7 @@ def go_tasks(setting: Any) -> dict[str, GoTask]:
     """Read the setting ``go_tasks``.
 
     Raises:
-        ConfigError: the message names the task, its value and what was expected.
+        ConfigError: the message names the task, its value and the expected value.
     """
     if not isinstance(setting, Mapping):
         raise ConfigError(f"go_tasks is {setting!r:.100}, expected a mapping: task name to queue")
@@ -63,7 +63,7 @@ def go_tasks(setting: Any) -> dict[str, GoTask]:
 
 def _one(name: Any, value: Any) -> GoTask:
     if not isinstance(name, str) or not name:
-        raise ConfigError(f"go_tasks: {name!r} is no task name, expected text")
+        raise ConfigError(f"go_tasks: {name!r} is not a task name, expected text")
     if isinstance(value, GoTask):
         return value
     if isinstance(value, str):

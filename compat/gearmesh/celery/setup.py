@@ -1,4 +1,4 @@
-"""Joins a Celery app to Machinery's programs: by one call, or by settings that a call returns."""
+"""Joins a Celery app to Machinery's programs, by one call or by settings that a call returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["bridge_of", "configure", "settings"]
 
 #: The attribute of an app that keeps its bridge.
 _BRIDGE_ATTRIBUTE: Final = "_gearmesh_bridge"
-#: The attribute of an app that keeps the values its settings had before :func:`configure`.
+#: The attribute of an app that keeps the values that its settings had before :func:`configure`.
 _BEFORE_ATTRIBUTE: Final = "_gearmesh_before"
 
 
@@ -37,20 +37,20 @@ def configure(
 ) -> None:
     """Let a Celery app exchange tasks with Machinery's programs.
 
-    Call this before the app sends its first task. Settings that are made later count as well, until the app is used. A
-    second call replaces the first.
+    Call this before the app sends its first task. The app may change its settings until then. A second call replaces
+    the first.
 
     Args:
         app: the Celery app.
         broker: URL in Machinery's form, see :func:`gearmesh.urls.parse`.
-        backend: the same for results.
+        backend: URL of the result backend, in the same form.
         go_tasks: the tasks that Go runs: name to queue, or to :class:`~gearmesh.celery.routes.GoTask`.
-        queue: Celery's ``task_default_queue``; None leaves it.
+        queue: Celery's ``task_default_queue``; None leaves that setting as it is.
         options: further transport options: ``lease``, ``delayed_key``, ``unregistered_max_age``, ``amqp`` (Machinery's
-            AMQP settings by name), and kombu's.
+            AMQP settings by name), and kombu's own.
 
     Raises:
-        ConfigError: a setting is wrong (the message says what to set), or the app was used since an earlier call.
+        ConfigError: a setting is wrong (the message names the right one), or the app was used since an earlier call.
     """
     chosen = settings(broker=broker, backend=backend, go_tasks=go_tasks, **options)
     if queue is not None:
@@ -67,7 +67,7 @@ def configure(
 
 
 def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **options: Any) -> dict[str, Any]:
-    """The Celery settings that :func:`configure` would make, for an app that is configured by a file.
+    """The Celery settings that :func:`configure` would set, for an app that reads its settings from a file.
 
     Raises:
         ConfigError: a URL is wrong.
@@ -77,7 +77,7 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
     transport = TRANSPORTS.get(scheme_of(broker))
     if transport is None:
         raise ConfigError(
-            f"broker: {redact(broker)!r} is none that a Celery app can use with gearmesh, "
+            f"broker: a Celery app cannot use {redact(broker)!r} with gearmesh, "
             f"expected one of {', '.join(TRANSPORTS)}"
         )
     chosen: dict[str, Any] = {
@@ -103,10 +103,10 @@ def settings(*, broker: str, backend: str, go_tasks: GoTasks | None = None, **op
 
 
 def bridge_of(app: Any) -> Bridge:
-    """The app's bridge, made at the first call.
+    """The app's bridge; the first call makes it.
 
     Raises:
-        ConfigError: the settings do not fit; the message says what to set.
+        ConfigError: a setting of the app is wrong; the message names the right one.
     """
     found: Bridge | None = vars(app).get(_BRIDGE_ATTRIBUTE)
     if found is None:
@@ -138,12 +138,12 @@ def _join(app: Any, bridge: Bridge) -> None:
     Step.TYPES.setdefault(GO_STEP_TYPE, GoStep)
     if APPLY_TASK not in app._tasks:
         register(app)
-    vars(app).pop("annotations", None)  # registering cached them, and settings may still change
+    vars(app).pop("annotations", None)  # register() has cached this setting, which may still change
     options = app.conf.broker_transport_options or {}
     app.conf.broker_transport_options = {
         **options,
         "amqp": amqp_of(options.get("amqp")),
-        # On RabbitMQ it gets the messages of Go programs that name no queue.
+        # On RabbitMQ, messages of Go programs that name no queue go to this one.
         "default_queue": app.conf.task_default_queue,
         "bridge": bridge,
     }

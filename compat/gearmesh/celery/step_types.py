@@ -1,11 +1,11 @@
 """The two types of Celery signatures (steps) that gearmesh adds, for steps that follow Machinery's rules.
 
-``gearmesh.raw``  a signature that a Go program made: OnSuccess, OnError, a chord's callback. As Celery's callbacks
-                  they survive ``self.retry()`` and ``self.replace()``.
+``gearmesh.raw``  a signature that a Go program made: OnSuccess, OnError, a chord's callback. Celery
+                  keeps it as a callback, so it survives ``self.retry()`` and ``self.replace()``.
 ``gearmesh.go``   a step of a Celery workflow that Go runs.
 
-Both take results after their own arguments, as all of Machinery's signatures do. A step for which neither Go nor these
-have a form is done by one of three tasks on a Celery worker, see :mod:`.helper_tasks`.
+Both take results after their own arguments, as all of Machinery's signatures do. If neither Go nor these types have a
+form for a step, one of three tasks runs it on a Celery worker, see :mod:`.helper_tasks`.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ RAW_STEP_TYPE: Final = "gearmesh.raw"
 GO_STEP_TYPE: Final = "gearmesh.go"
 #: Sends a step for which Go has no form: a group, a chord, or a step with a countdown.
 APPLY_TASK: Final = "gearmesh.apply"
-#: Fires a chord of Celery's whose last member ran in Go.
+#: Fires a chord of a Celery app after its last member has run in Go.
 CHORD_TASK: Final = "gearmesh.chord"
-#: Does what Celery does when a task fails, for a task of a Celery workflow that failed in Go.
+#: Fails the chord and the chain and sends the errbacks of a task in a Celery workflow that failed in Go.
 FAILED_TASK: Final = "gearmesh.failed"
 
 
 def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, Any]:
-    """A Go program's signature as the dictionary of a Celery signature.
+    """Make the dictionary of a Celery signature from a signature that a Go program made.
 
     Args:
         sig: the signature.
-        immutable: no results are passed on to it.
+        immutable: True if it takes no results.
         count: for a chord's callback, the number of the group's members.
     """
     return {
@@ -57,7 +57,7 @@ def raw_step(sig: Signature, *, immutable: bool, count: int = 0) -> dict[str, An
 
 
 def is_raw(step: Any) -> bool:
-    """True for a step that :func:`raw_step` made, also after Celery copied it."""
+    """True for a step that :func:`raw_step` made, also after Celery has copied it."""
     return isinstance(step, Mapping) and step.get("subtask_type") == RAW_STEP_TYPE
 
 
@@ -67,5 +67,5 @@ def in_go(step: Any) -> bool:
 
 
 def raw_of(step: Mapping[str, Any]) -> Signature:
-    """The signature in a raw step. Raises RemoteProtocolError if it was damaged."""
+    """The signature in a raw step. Raises RemoteProtocolError if it is damaged."""
     return decode(step["kwargs"]["signature"].encode())

@@ -1,7 +1,8 @@
 """gearmesh's transports for a Celery app: tasks travel as signatures, every other message as kombu writes it.
 
-kombu calls its hooks on the channel, so each channel class here inherits them (:class:`_TaskHooks`). The hooks hand
-the work to one :class:`TaskPublisher` a channel, of a subclass where a broker differs, and to :func:`_to_protocol_2`.
+kombu calls its hooks on the channel, so each channel class here inherits them (:class:`_TaskHooks`). Each channel has
+one :class:`TaskPublisher`, or a subclass if its broker needs one, to which the hooks pass calls on their way out. They
+pass messages on their way in to :func:`_to_protocol_2`.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class TaskPublisher:
         return Flusher(self._channel, self.bridge.backend)
 
     def is_fanout(self, exchange: str) -> bool:
-        """True if messages to this exchange go to all its queues: broadcast tasks, which Go knows nothing of."""
+        """True if messages to this exchange go to all its queues: broadcast tasks, which Go does not have."""
         return bool(self._channel.typeof(exchange).type == "fanout")
 
     def queues(self, exchange: str, routing_key: str) -> list[str]:
@@ -75,7 +76,7 @@ class TaskPublisher:
     def publish(self, message: TaskMessage, queue: str) -> None:
         """Send a call to a queue as a signature, with its PENDING state.
 
-        Raises as :func:`.outgoing.outgoing`, and the channel's and the backend's errors.
+        Raises the errors of :func:`.outgoing.outgoing`, of the channel and of the backend.
         """
         sig = outgoing(self.bridge, message, queue)
         body = encode(sig)
@@ -90,12 +91,12 @@ class TaskPublisher:
         self._commit(states, Publish(sig.RoutingKey, body, eta if eta > now else 0, sig.Priority))
 
     def _commit(self, states: tuple[TaskState, ...], publish: Publish) -> None:
-        """Write the states, and then send the message: no worker may have it before."""
+        """Write the states before the message is sent, so that no worker has the message without them."""
         self._flusher.flush([Commit(states=states, publishes=(publish,))])
 
 
 class _AMQPTaskPublisher(TaskPublisher):
-    """RabbitMQ keeps exchanges to itself, so the app's settings say what they are bound to."""
+    """Finds the queues of an exchange in the app's settings, because AMQP cannot list its bindings."""
 
     def is_fanout(self, exchange: str) -> bool:
         return {str(queue.exchange.type) for queue in self._bound_to(exchange)} == {"fanout"}
@@ -107,7 +108,7 @@ class _AMQPTaskPublisher(TaskPublisher):
         if not found:
             raise ConfigError(
                 f"no queue of task_queues is bound to exchange {exchange!r} by {routing_key!r}: "
-                "tasks go to queues, name one (queue=…)"
+                "name the task's queue (queue=…)"
             )
         return found
 
@@ -117,7 +118,7 @@ class _AMQPTaskPublisher(TaskPublisher):
 
 
 class _TaskHooks:
-    """kombu's three hooks through which a channel's messages pass, for the channels of Celery apps."""
+    """Replaces the three hooks of kombu through which a channel's messages pass, for the channels of Celery apps."""
 
     Publisher: ClassVar[type[TaskPublisher]] = TaskPublisher
 
@@ -135,7 +136,7 @@ class _TaskHooks:
         properties: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """kombu's hook: a task's message is kept as it is until its queue is known."""
+        """kombu's hook: keep a task's message as it is until :meth:`basic_publish` knows its queue."""
         headers, properties = dict(headers or {}), dict(properties or {})
         prepare = super().prepare_message  # type: ignore[misc]
 
@@ -153,7 +154,7 @@ class _TaskHooks:
         return as_kombu() if message is None else _PreparedTask(message, as_kombu)
 
     def basic_publish(self, message: Any, exchange: str = "", routing_key: str = "", **kwargs: Any) -> Any:
-        """kombu's hook, see :meth:`prepare_message`."""
+        """kombu's hook: send a task as a signature to each of its queues, and any other message as kombu does."""
         publish = super().basic_publish  # type: ignore[misc]
         if not isinstance(message, _PreparedTask):
             return publish(message, exchange, routing_key, **kwargs)
@@ -164,7 +165,7 @@ class _TaskHooks:
         return None
 
     def message_to_python(self, raw_message: Any) -> Any:
-        """kombu's hook: a signature becomes a message that a Celery worker understands."""
+        """kombu's hook: turn a signature into a message that a Celery worker understands."""
         message = super().message_to_python(raw_message)  # type: ignore[misc]
         if message.content_type == SIGNATURE_CONTENT_TYPE and not message.errors:
             try:
@@ -197,7 +198,7 @@ def _to_protocol_2(message: Any) -> None:
         "priority": task.priority,
     }
     redelivered = task.requeued or bool(message.delivery.redelivered)
-    # A retry goes back to the queue of its message, whatever exchange brought it there.
+    # Celery sends a retry by this route, so a retry returns to the queue of its message, and not to an exchange.
     queue = {"exchange": "", "routing_key": message.delivery.queue}
     message.delivery_info = {**message.delivery_info, **queue, "redelivered": redelivered}
     message.task = task
@@ -205,7 +206,7 @@ def _to_protocol_2(message: Any) -> None:
 
 
 def _reject(message: Any, requeue: bool = False) -> None:
-    """Put a message back behind the others, with a mark that tells the next worker that it was delivered before."""
+    """Return a message to its queue's tail, with a mark that tells the next worker that it was delivered before."""
     if message.acknowledged or not requeue:
         type(message).reject(message, requeue)
         return
@@ -218,7 +219,7 @@ def _reject(message: Any, requeue: bool = False) -> None:
 
 
 def _find_bridge(client: Any) -> Bridge:
-    """Find the bridge for the first publish of an app that only has settings and was not asked for its bridge yet."""
+    """Find the bridge for the first publish of an app that has the settings but did not call :func:`.configure`."""
     for app in dict.fromkeys((get_current_app(), *_get_active_apps())):
         if app.conf.broker_transport in TRANSPORTS.values():
             theirs = app.connection_for_write()
@@ -229,7 +230,7 @@ def _find_bridge(client: Any) -> Bridge:
                 bridge = bridge_of(app)
                 client.transport_options = {**client.transport_options, "bridge": bridge}
                 return bridge
-    raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need one")
+    raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need an app")
 
 
 class _RedisChannel(_TaskHooks, RedisChannel):
@@ -247,7 +248,7 @@ class _AMQPChannel(_TaskHooks, AMQPChannel):
 
     def basic_consume(self, queue: str = "", *args: Any, **kwargs: Any) -> str:
         if any(queue == each.name for each in self.tasks.bridge.celery.amqp.queues.consume_from.values()):
-            # Celery has declared it, and Machinery's binding is missing still.
+            # Celery has declared this queue, but without Machinery's binding: declare it again.
             self._declared.discard(queue)
         return str(super().basic_consume(queue, *args, **kwargs))
 
@@ -263,7 +264,7 @@ class AMQPTransport(amqp.Transport):
     implements = amqp.Transport.implements.extend(asynchronous=True)
 
     def register_with_event_loop(self, connection: EventLoopConnection, loop: Any) -> None:
-        """kombu's hook."""
+        """kombu's hook: make the connection a part of the event loop."""
         EventLoopMembership(connection, loop, partial(self.drain_events, connection, timeout=0)).join()
 
 

@@ -1,7 +1,7 @@
-"""Values of Celery's messages, as JSON has them, and the Go types they travel as.
+"""Converts the values in Celery's messages between JSON, MessagePack and Go types.
 
-Celery's JSON writes a value that JSON cannot hold as ``{"__type__": …, "__value__": …}``. Of these only bytes mean
-something to Go; the others are dictionaries to every program but the Celery worker that reads them.
+Celery's JSON writes a value that JSON cannot hold as ``{"__type__": …, "__value__": …}``. Go can use only marked bytes.
+Every other marked value is a plain dictionary for all programs except the Celery worker that reads it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def typed(value: Any) -> Arg | None:
-    """A JSON value as an argument whose type follows from the value; None if no Go type holds exactly this value.
+    """Make an argument whose Go type follows from a JSON value; None if no Go type holds exactly this value.
 
     Raises:
         LocalProtocolError: see :func:`from_json`.
@@ -43,7 +43,7 @@ def typed(value: Any) -> Arg | None:
 
 
 def from_json(value: Any) -> Any:
-    """The value that Go would be given: marked bytes become bytes, every other value stays as it is.
+    """The value as Go gets it: marked bytes become bytes, every other value stays as it is.
 
     Raises:
         LocalProtocolError: the text of marked bytes is not base64.
@@ -83,11 +83,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise LocalProtocolError(f"key {key!r:.80} in a message, expected text: the wire is JSON")
+                raise LocalProtocolError(f"key {key!r:.80} in a message, expected text: messages are JSON")
         return {key: plain(one) for key, one in value.items()}
     if value is None or isinstance(value, (str, int, float)):
         return value
-    raise LocalProtocolError(f"{value!r:.80} ({type(value).__name__}) in a message: the wire is JSON")
+    raise LocalProtocolError(
+        f"{value!r:.80} ({type(value).__name__}) in a message, expected a value that JSON has"
+    )
 
 
 def rich(value: Any) -> Any:

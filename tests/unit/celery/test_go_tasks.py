@@ -23,8 +23,8 @@ def test_a_task_is_given_by_its_queue_by_a_mapping_or_as_it_is() -> None:
     [
         (["a"], r"go_tasks is \['a'\], expected a mapping"),
         (None, "go_tasks is None"),
-        ({1: "q"}, "go_tasks: 1 is no task name"),
-        ({"": "q"}, "go_tasks: '' is no task name"),
+        ({1: "q"}, "go_tasks: 1 is not a task name"),
+        ({"": "q"}, "go_tasks: '' is not a task name"),
         (
             {"a": 1},
             r"go_tasks\['a'\] is 1, expected a queue's name or a mapping with queue, args, retry_count",

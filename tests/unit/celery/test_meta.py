@@ -72,7 +72,7 @@ def test_an_unknown_task_is_pending() -> None:
 @pytest.mark.parametrize("kind_and_value", [("string", "{"), ("string", "[]"), ("int64", 1)])
 def test_a_damaged_record_is_an_error_that_names_it(kind_and_value: tuple[str, Any]) -> None:
     side = TaskState(TaskUUID="t.celery", State=SUCCESS, Results=(wire.result(*kind_and_value),))
-    with pytest.raises(BackendError, match=r"state t\.celery is not what Celery wrote"):
+    with pytest.raises(BackendError, match=r"state t\.celery is damaged, expected"):
         read_meta("t", TaskState(TaskUUID="t", State=SUCCESS), side)
 
 

@@ -65,7 +65,7 @@ def test_marked_bytes_are_read_at_any_depth() -> None:
     [
         ({1: 2}, "key 1 in a message, expected text"),
         ([{"a": {b"k": 1}}], "key b'k' in a message"),
-        (msgspec.msgpack.Ext(1, b""), r"\(Ext\) in a message: the wire is JSON"),
+        (msgspec.msgpack.Ext(1, b""), r"\(Ext\) in a message, expected a value that JSON has"),
     ],
 )
 def test_a_value_that_json_cannot_hold_is_refused(value: Any, said: str) -> None:
