@@ -1,36 +1,37 @@
-"""Say in words what captured bytes of Machinery are: messages, states, group metas, queue dumps, log lines.
+"""Explain captured bytes of Machinery in words: messages, states, group metas, queue dumps, log lines.
 
-``gearmesh explain`` prints these texts. They tell what a document is, which workflow it belongs to and where that
-stands, what Go does with it, what Python does, and what is wrong with it, by the byte.
+``gearmesh explain`` prints these texts. Each text names the kind of a document and its workflow, describes how Go and
+Python process the document, and lists the document's faults with the bytes that cause them.
 
 The parts, in the order in which captured bytes pass through them:
 
 ``capture``
     cuts the input into documents: one JSON text, a dump of a queue, lines of redis-cli or MONITOR, lines of a log.
 ``envelopes``
-    takes a document out of what other programs put around it: kombu, RabbitMQ's management page, SQS, Pub/Sub,
-    DynamoDB's and MongoDB's notations, base64, our own ``--json``.
+    takes a document out of the envelope that another program put around it: kombu, RabbitMQ's management page, SQS,
+    Pub/Sub, DynamoDB's and MongoDB's notations, base64, gearmesh's own ``--json``.
 ``spans``
-    reads JSON text into nodes that know their bytes, so that a finding can name them.
+    reads JSON text into nodes that know their positions, so that a finding can name its bytes.
 ``findings``
-    a :class:`~.findings.Finding` is one fault or oddity, with its bytes; it is printed with the text around them.
+    a :class:`~.findings.Finding` is one fault or oddity, with its bytes; ``text`` prints it with the text around them.
 ``fields``
     compares a document with Go's struct, field by field: wrong types, unknown, repeated and missing fields.
 ``values``
     reads arguments and results as Go does, and says where Python reads them otherwise.
 ``signatures``, ``states``
-    say what a message, a task state and a group meta are, and find what their fields do not allow.
+    describe a message, a task state and a group meta, and find the faults of their fields.
 ``aftermath``
-    says what becomes of a Go worker that refuses a message, or panics.
+    describes how a Go worker goes on after it has refused a message or panicked.
 ``tree``
-    draws what follows a message: chains, chords, error callbacks.
+    draws the follow-up tasks of a message: chains, chords, error callbacks.
 ``log_lines``
     knows the lines that a Machinery worker logs.
 ``text``
-    puts it all together; :func:`~.text.explain` is the entrance. ``story`` does so for a UUID, from what a broker
-    and a result backend have.
+    combines all of these; :func:`~.text.explain` is the entry point.
+``lookup``, ``story``
+    find a UUID in a broker and a result backend, and tell where its messages are and how far its workflow is.
 
-Begin with ``text``, then ``signatures``. What Go does is said here only if a recording, docs/reference/protocol.md or a
-run of Machinery shows it. Nothing here connects to a server, reads a clock or changes anything;
-``cli/explain.py`` does the looking up.
+Begin with ``text``, then ``signatures``. These texts make a statement about Go only if a recording,
+docs/reference/protocol.md or a run of Machinery shows it. Only ``lookup`` connects to servers. Nothing here changes
+anything on a server.
 """

@@ -17,9 +17,9 @@ from gearmesh.wire.gojson.read import read
 __all__ = ["Piece", "pieces"]
 
 _SPACE: Final = b" \t\n\r"
-#: Envelopes inside of each other that are opened.
+#: Nested envelopes that are opened.
 MAX_ENVELOPES: Final = 8
-#: Fields by which a document of Machinery's is known, by kind.
+#: For each kind of document, the fields by which it is recognized, in lower case.
 KIND_FIELDS: Final = {
     "signature": frozenset(
         [
@@ -67,10 +67,10 @@ class Piece(msgspec.Struct, kw_only=True):
     Attributes:
         body: the bytes of the document; None: there is none, as in a log line.
         kind: ``signature``, ``state``, ``group`` or ``unknown``.
-        before: sentences about what was around it.
-        label: its place in the input: ``line 3``, ``element 2``; ``""``: it is the input.
-        log: what is known of a log line.
-        unread: a result that a Go caller cannot read from where it was found; None: none is known.
+        before: sentences about the envelopes or commands around it.
+        label: its place in the input: ``line 3``, ``element 2``; ``""``: it is the whole input.
+        log: the meaning of a log line; None: it is not one.
+        unread: a result that a Go caller cannot read from its backend; None: no such result is known.
     """
 
     body: bytes | None = None
@@ -82,7 +82,7 @@ class Piece(msgspec.Struct, kw_only=True):
 
 
 def pieces(data: bytes, label: str = "", before: list[str] | None = None) -> list[Piece]:
-    """All that the input holds, in order. Input that is not known is one piece of the kind ``unknown``."""
+    """Cut the input into pieces, in order. Input that is not recognized is one piece of the kind ``unknown``."""
     told = before or []
     if len(told) > MAX_ENVELOPES:
         return [Piece(body=data, before=told, label=label)]
@@ -135,7 +135,7 @@ def _list(root: Span, data: bytes, label: str, told: list[str]) -> list[Piece]:
 
 
 def kind_of(data: bytes, root: Span | None = None) -> str:
-    """The kind of a document, by the names of its fields; for text that is not JSON by all that looks like one."""
+    """Return the kind of a document, by its field names, or in text that is not JSON by each ``"name":``."""
     if root is not None:
         names = {entry.name.lower() for entry in root.entries or ()}
     else:
@@ -165,7 +165,7 @@ def _not_json(data: bytes, label: str, told: list[str]) -> list[Piece]:
 
 
 def _is_lines(data: bytes) -> bool:
-    """True if a line of the text is one of Redis' or of a log, or if it has several JSON documents, one a line."""
+    """Return True if the text has a line of Redis or of a log, or several lines with a JSON document each."""
     rows = [row for row in data.split(b"\n") if row.strip()]
     if any(_known_line(row) for row in rows[:1000]):
         return True
@@ -197,7 +197,7 @@ def _lines(data: bytes) -> Iterator[Piece]:
         skipped += not found
         yield from found
     if skipped:
-        told = f"{skipped:,} {'line is' if skipped == 1 else 'lines are'} nothing of Machinery's."
+        told = f"{skipped:,} {'line is' if skipped == 1 else 'lines are'} not from Machinery."
         yield Piece(before=[told], label="the rest")
 
 
@@ -222,7 +222,7 @@ def _line(row: bytes, label: str) -> list[Piece]:
 
 
 def _words(text: bytes) -> Iterator[bytes]:
-    """The words of a command that is written without quotes; a JSON document is one word."""
+    """Yield the words of a command that is written without quotes; a JSON document is one word."""
     rest = text.strip()
     while rest:
         if rest[:1] == b"{":
@@ -256,12 +256,12 @@ def _command(words: list[bytes], label: str, seen: str) -> list[Piece]:
     elif verb == "ZADD":
         text = (
             f"A client or worker puts a message among the delayed ones in {key!r}. A worker moves it to its queue when "
-            "its time has come."
+            "it is due."
         )
     elif verb == "ZREM":
         text = (
-            f"The time of a delayed message in {key!r} has come. If ZREM answers 1, this worker has removed the "
-            "message, and sends it to the message's queue."
+            f"A delayed message in {key!r} is due. If ZREM answers 1, this worker has removed the message, and sends "
+            "it to the message's queue."
         )
     elif verb in ("SET", "SETEX") and body is not None:
         seconds = next((word.decode() for word in words[2:] if word.isdigit()), "")

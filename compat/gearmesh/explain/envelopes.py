@@ -1,4 +1,4 @@
-"""Takes a document out of what other programs put around it."""
+"""Takes a document out of the envelopes that other programs put around it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gearmesh.wire.state import ZERO_TIME
 __all__ = ["Envelope", "Unread", "from_base64", "unwrap"]
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
-#: Unix milliseconds; longer ones are no year that RFC 3339 can write.
+#: Unix milliseconds; RFC 3339 cannot write the year of a longer number.
 _MILLISECONDS: Final = re.compile(r"-?\d{1,14}", re.ASCII)
-#: Fields of MongoDB's documents, Go's names for them, and what a missing one is.
+#: Fields of MongoDB's documents, Go's names for them, and the value of a missing one.
 _MONGO_STATE: Final[tuple[tuple[str, str, Any], ...]] = (
     ("_id", "TaskUUID", ""),
     ("task_name", "TaskName", ""),
@@ -41,18 +41,18 @@ _MONGO_GROUP: Final[tuple[tuple[str, str, Any], ...]] = (
 
 
 class Unread(NamedTuple):
-    """A result that Go cannot read from where it is: its type, and the error of a caller's Get."""
+    """A result that Go cannot read from its backend: its type, and the error of a caller's Get."""
 
     type: str
     error: str
 
 
 class Envelope(NamedTuple):
-    """A document without what was around it.
+    """A document that was taken out of its envelope.
 
-    ``text`` says in a sentence what that was; ``body`` are the document's bytes, to which all positions refer.
-    ``unread`` is the first result that a Go caller cannot read from there; None: none is known.
-    ``is_message``: a worker takes ``body`` for a message, and does not look inside.
+    ``text`` describes the envelope in sentences. ``body`` has the document's bytes, to which all positions refer.
+    ``unread`` is the first result that a Go caller cannot read from its backend; None: no such result is known.
+    ``is_message``: workers read the envelope itself as a message, so ``body`` is the envelope.
     """
 
     text: str
@@ -62,7 +62,7 @@ class Envelope(NamedTuple):
 
 
 def from_base64(data: bytes) -> bytes | None:
-    """Decode a base64 text; None if it is none, or holds no JSON object."""
+    """Decode a base64 text; None if it is not base64, or holds no JSON object."""
     if not _BASE64.fullmatch(data.strip() + b"\n"):
         return None
     try:
@@ -73,7 +73,7 @@ def from_base64(data: bytes) -> bytes | None:
 
 
 def unwrap(root: Span, data: bytes) -> list[Envelope]:
-    """The documents in an object that is none of Machinery's own; an empty list if it holds none that is known."""
+    """Return the documents in an envelope; an empty list if the object is not an envelope of a known program."""
     for find in (_ours, _kombu, _rabbitmq, _sqs, _pubsub, _dynamodb, _mongodb):
         found = find(root, data)
         if found:
@@ -82,7 +82,7 @@ def unwrap(root: Span, data: bytes) -> list[Envelope]:
 
 
 def _ours(root: Span, data: bytes) -> list[Envelope]:
-    """A row of our own ``--json``."""
+    """Return the documents in a row that gearmesh has printed with ``--json``."""
     signature, body, why = root.find("signature"), root.find("body"), root.find("undecodable")
     about = ", ".join(
         f"{name} {value}" for name in ("queue", "due", "reason") if (value := _str(root.find(name)))
@@ -96,7 +96,7 @@ def _ours(root: Span, data: bytes) -> list[Envelope]:
     if group is not None and group.find("TaskUUIDs") is not None:
         found = [Envelope("From gearmesh's --json.", data[group.start : group.end])]
         for one in root.elements("members"):
-            found.append(Envelope("A member of it.", data[one.start : one.end]))
+            found.append(Envelope("A member of the group.", data[one.start : one.end]))
         return found
     return []
 
@@ -111,15 +111,15 @@ def _kombu(root: Span, data: bytes) -> list[Envelope]:
     task = _str(headers.find("task")) if headers is not None else ""
     if task:
         about = (
-            f"An envelope of kombu's with a call of Celery's task {task!r}: neither Machinery nor a gearmesh worker "
-            "can run it, so give Celery a queue of its own. A worker on Redis reads the envelope itself as a message, "
-            "as follows."
+            f"This is an envelope of kombu with a call of the Celery task {task!r}. Neither a Go worker nor a gearmesh "
+            "worker can run it, so give Celery a queue of its own. A worker on Redis reads the envelope itself as a "
+            "message, as follows."
         )
         return [Envelope(about, data, is_message=True)]
     kind = ", in base64" if encoded else ""
     return [
         Envelope(
-            f"The document is in an envelope of kombu's{kind}.",
+            f"The document is in an envelope of kombu{kind}.",
             _base64(text) if encoded else text.encode(),
         )
     ]
@@ -237,7 +237,7 @@ def _mongodb(root: Span, data: bytes) -> list[Envelope]:
 
 
 def _result(type: Any, value: Any) -> dict[str, Any]:
-    """One result as Machinery has it. What Go has stored with the type ``json`` was a text."""
+    """Return one result as Machinery reads it. Go stores a string that has JSON in it with the type ``json``."""
     plain = _extended(value)
     if type == "json":
         return {"Type": "string", "Value": msgspec.json.encode(plain).decode()}
@@ -245,12 +245,12 @@ def _result(type: Any, value: Any) -> dict[str, Any]:
 
 
 def _unread(type: Any, value: Any) -> Unread | None:
-    """The error with which Go refuses a result from MongoDB, which it may have stored itself; None: it can read it."""
+    """Return the error with which Go refuses a result from MongoDB, even one that Go stored; None if Go can read it."""
     if type == "json":
         return Unread("json", "json is not one of supported types")
     kind = str(type).removeprefix("[]")
     for one in value if isinstance(value, list) else [value]:
-        # A plain number, in the relaxed notation, does not tell how many bits are stored.
+        # A plain number, in the relaxed notation, does not show how many bits are stored.
         typed = one if isinstance(one, dict) else {"": one} if isinstance(one, int) else {}
         if "$binary" in typed:
             return Unread(str(type), f"Go stores a {type} as binary data, which it cannot read")
@@ -261,7 +261,7 @@ def _unread(type: Any, value: Any) -> Unread | None:
 
 
 def _extended(value: Any) -> Any:
-    """MongoDB's extended JSON as plain JSON."""
+    """Convert MongoDB's extended JSON to plain JSON."""
     if isinstance(value, list):
         return [_extended(one) for one in value]
     if not isinstance(value, dict):
@@ -278,7 +278,7 @@ def _extended(value: Any) -> Any:
 
 
 def _date(value: Any) -> Any:
-    """Return the time as Go writes it. A value that is no time is returned as it is: the document's reader finds it."""
+    """Return the time as Go writes it, and any other value unchanged, so that the check of the fields reports it."""
     if not isinstance(value, dict):
         return value
     digits = str(value.get("$numberLong", ""))
@@ -289,7 +289,7 @@ def _date(value: Any) -> Any:
 
 
 def _python(span: Span, data: bytes) -> Any:
-    """Values of an object that is not nested deep; None if it is, or repeats a name in an odd way."""
+    """Decode an object into plain values; None if it is nested too deeply, or if msgspec refuses it."""
     text = data[span.start : span.end]
     if not shallow(text):
         return None

@@ -20,11 +20,11 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["REPEATED", "check_fields", "short_path"]
 
-#: Findings of one document that are told; a broken dump could have millions.
+#: Findings of one document that are reported; a broken dump could have millions.
 MAX_FINDINGS: Final = 50
 #: Characters of a field's path.
 MAX_PATH_CHARS: Final = 120
-#: Part of the finding about a field that comes more than once.
+#: Part of a finding's text about a repeated field; ``text`` recognizes such a finding by it.
 REPEATED: Final = " comes "
 #: Characters of a name that is compared with Go's names.
 MAX_NAME_CHARS: Final = 40
@@ -44,9 +44,9 @@ _ORDER: Final = tuple(
 
 
 class _Level(NamedTuple):
-    """A struct that is read: its span, its shape, and its path with a dot behind.
+    """One struct of the document: its span, its shape, and its path, which ends in a dot or is empty.
 
-    ``repeated``: Go merges it with another value of the same field. ``sent_on``: a worker may send it, as in a retry.
+    ``repeated``: Go merges it with another value of the same field. ``sent_on``: a worker may resend it, as in a retry.
     """
 
     span: Span
@@ -62,7 +62,7 @@ class _Level(NamedTuple):
 def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
     """Find wrong types, and unknown, repeated, oddly spelt and missing fields.
 
-    Returns the findings, and True if Go refuses the document. Then they are without notes on how Go reads it.
+    Returns the findings, and True if Go refuses the document. The findings then have no notes on how Go reads it.
     """
     findings: list[Finding] = []
     refused = False
@@ -85,12 +85,12 @@ def check_fields(root: Span, shape: StructOf) -> tuple[list[Finding], bool]:
 
 
 def short_path(path: str) -> str:
-    """A path without its beginning, if it is long: a chain may be nested thousands deep."""
+    """Cut the beginning of a long path: a chain may be nested thousands of levels deep."""
     return path if len(path) <= MAX_PATH_CHARS else "…" + path[-MAX_PATH_CHARS // 2 :]
 
 
 def _field_of(shape: StructOf, name: str) -> tuple[str, Shape] | None:
-    """Go's field for a name in a document, and its shape; None: Go skips the name."""
+    """Return Go's field for a name in a document, and its shape; None if Go skips the name."""
     folded = name if name.isascii() else name.translate(_FOLD)
     return shape.fields.get(folded.upper()) if folded.isascii() else None
 
@@ -136,7 +136,7 @@ def _check_struct(level: _Level, nested: list[_Level]) -> Iterator[Finding]:
 
 
 def _repeated(subject: str, entries: list[FieldSpan], go: str, where: str) -> Finding:
-    """The finding about a name that an object has more than once."""
+    """Make the finding about a name that an object has more than once."""
     times = {2: "twice", 3: "three times"}.get(len(entries), f"{len(entries)} times")
     places = ", ".join(str(entry.at) for entry in entries[:MAX_PLACES])
     more = ", …" if len(entries) > MAX_PLACES else ""
@@ -152,12 +152,12 @@ def _repeated(subject: str, entries: list[FieldSpan], go: str, where: str) -> Fi
 
 
 def _of_several(shape: Shape, name: str, values: list[Span]) -> str:
-    """The value that Go reads if a field of this shape comes more than once.
+    """Describe the value that Go reads if a field of this shape comes more than once.
 
     Args:
         shape: the field's type.
         name: its name.
-        values: all that it has. Only if one of them is null, the text says what a null does.
+        values: all its values. The text mentions null only if one of them is null.
     """
     if isinstance(shape, Scalar) or (isinstance(shape, Time) and not shape.pointer):
         return "takes the last one that is not null"
@@ -184,7 +184,7 @@ def _is_null(value: Span) -> bool:
 
 
 def _unknown(entry: FieldSpan, level: _Level) -> Finding:
-    """The finding about a name that Go skips."""
+    """Make the finding about a name that Go skips."""
     meant = _meant(level, entry.name)  # the missing field that it seems to stand for
     text = f"{_spelt(entry.name)} is not a field of Machinery's"
     gone = ". If Go sends the message on, as in a retry, this field is gone" if level.sent_on else ""
@@ -200,13 +200,13 @@ def _unknown(entry: FieldSpan, level: _Level) -> Finding:
 
 
 def _spelt(name: str) -> str:
-    """The name in quotes, and the letters in it that look like an s or a k."""
+    """Return the name in quotes, and list its letters that only look like an s or a k."""
     odd = [f"U+{ord(char):04X} {unicodedata.name(char)}" for char in name if ord(char) in _FOLD]
     return f"{name!r} (with {', '.join(odd)})" if odd else repr(name)
 
 
 def _meant(level: _Level, name: str) -> str:
-    """The field that a name seems to stand for, as ``RoutingKey`` for ``routing_key``, if the document lacks it."""
+    """Guess the missing field that a name stands for, as ``RoutingKey`` for ``routing_key``; ``""``: none is close."""
     if len(name) > MAX_NAME_CHARS:
         return ""
     plain = re.sub("[^a-z]", "", name.lower())
@@ -221,7 +221,7 @@ def _has(shape: StructOf, name: str) -> bool:
 
 
 def _missing(missing: list[str], seen: list[str], subject: str) -> str:
-    """The sentence about missing fields, by the shorter list. ``subject``: the object that lacks them."""
+    """List the missing fields, or the others if those are fewer. ``subject``: the object that lacks them."""
     if set(missing) == _SINCE_V1_7:
         return f"{', '.join(missing)} are missing in {subject}; Machinery v1.6 and older do not write them"
     if len(missing) == 1:
@@ -236,7 +236,7 @@ def _missing(missing: list[str], seen: list[str], subject: str) -> str:
 def _check_value(
     level: _Level, value: Span, name: str, shape: Shape, nested: list[_Level], repeated: bool
 ) -> Iterator[Finding]:
-    """Find what is wrong with one field's value, and add the structs in it to ``nested``."""
+    """Find the faults of one field's value, and add the structs in it to ``nested``."""
     where = level.path + name
     wrong = _mismatch(value, shape, level.shape.go, where)
     if wrong is not None:
@@ -263,7 +263,7 @@ def _repeated_names(value: Span, where: str) -> Iterator[Finding]:
         names: dict[str, list[FieldSpan]] = defaultdict(list)
         for entry in one.entries or ():
             names[entry.name].append(entry)
-            # The path ends at the first name: of a document that is nested deeply, longer ones would fill the memory.
+            # The path ends at the first name: in a deeply nested document, full paths would fill the memory.
             todo.append((entry.value, f"{where}[{entry.name!r}]" if one is value else path))
         todo += [(item, path) for item in one.items or ()]
         for name, entries in names.items():
@@ -272,11 +272,11 @@ def _repeated_names(value: Span, where: str) -> Iterator[Finding]:
 
 
 def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | None:
-    """The finding for a value that Go refuses for its field, or reads and cannot write; None: Go takes it.
+    """Make the finding for a value that Go refuses, or reads but cannot write again; None if Go accepts the value.
 
     Args:
         value: the value.
-        shape: the field's type; of an element of a list, the element's.
+        shape: the field's type; for an element of a list, the element's type.
         struct: the Go struct that has the field.
         where: the field's path; ``""``: the value is the whole document.
     """
@@ -294,7 +294,7 @@ def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | N
         return Finding(
             level="fault",
             text=f"Go cannot read {_kind(value)} as {_expected(shape)}"
-            + (f", which {name} is" if name else "")
+            + (f", the type of {name}" if name else "")
             + _written_with_a_point(value, shape),
             start=value.start,
             end=value.end,
@@ -316,7 +316,7 @@ def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | N
 
 
 def _cannot_write(struct: str, where: str) -> str:
-    """Say when Go writes a time again that it can only read, and what becomes of the document then."""
+    """Name the step in which Go has to write an unwritable time again, and what is lost then."""
     when, lost = {
         "Signature": ("sends this step, or retries the message,", "the step or the retry is lost")
         if where != "ETA"
@@ -330,7 +330,7 @@ def _cannot_write(struct: str, where: str) -> str:
 
 
 def _written_with_a_point(value: Span, shape: Shape) -> str:
-    """Say what is wrong with ``2.0`` and ``1e2``, which are whole numbers to the eye."""
+    """Explain why Go refuses ``2.0`` and ``1e2``, which look like whole numbers; ``""`` for other values."""
     text = getattr(value.scalar, "text", "")
     whole = _expected(shape).startswith("a whole number")
     return ": it has a point or an exponent" if whole and set(text) & set(".eE") else ""

@@ -8,9 +8,9 @@ import msgspec
 
 __all__ = ["Finding", "excerpt", "place_of"]
 
-#: Bytes of the document that are shown before and behind the ones that a finding is about.
+#: Bytes of the document that an excerpt shows on each side of the finding's own bytes.
 EXCERPT_MARGIN_BYTES: Final = 24
-#: Bytes of the finding's own place that are shown.
+#: Most of the finding's own bytes that an excerpt shows.
 MAX_EXCERPT_BYTES: Final = 40
 
 
@@ -18,13 +18,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One fault or oddity of a document.
 
     Attributes:
-        level: ``fault``: somebody refuses the document, or reads something else than was written, or a part of the
-            workflow never happens. ``note``: both sides agree about it, and it may surprise.
-        start, end: the bytes that it is about; None: it is about the whole document.
+        level: ``fault``: Go or Python refuses the document, or reads another value than its writer meant, or a part of
+            the workflow never happens. ``note``: Go and Python agree about it, but it may surprise the reader.
+        start, end: the first byte that it is about, and the one behind the last; None: it is about the whole document.
         where: the field as a path: ``Args[1].Value``; ``""`` for the whole document.
         text: the fault, in one sentence.
-        go: what Go does about it; ``""``: nothing of note.
-        python: what Python does; ``""``: the same.
+        go: the behaviour of Go, as a sentence without its subject and full stop; ``""``: nothing of note.
+        python: the behaviour of Python, in the same form; ``""``: it is that of Go.
     """
 
     level: Literal["fault", "note"]
@@ -37,7 +37,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place_of(finding: Finding) -> str:
-    """``bytes 12 to 15, Args[0].Value``; ``""`` for a finding about the whole document."""
+    """Name the place, as ``bytes 12 to 15, Args[0].Value``; ``""`` for a finding about the whole document."""
     parts = []
     if finding.start is not None:
         last = (finding.end or finding.start + 1) - 1
@@ -48,7 +48,7 @@ def place_of(finding: Finding) -> str:
 
 
 def excerpt(data: bytes, start: int, end: int) -> tuple[str, str]:
-    """The text around some bytes, and a line of carets to print below it. What cannot be shown is a dot."""
+    """Return the text around some bytes, with dots for unprintable ones, and a line of carets to print below it."""
     end = max(end, start + 1)
     shown_end = min(end, start + MAX_EXCERPT_BYTES)
     low = max(0, start - EXCERPT_MARGIN_BYTES)
@@ -61,5 +61,5 @@ def excerpt(data: bytes, start: int, end: int) -> tuple[str, str]:
 
 
 def _shown(part: bytes) -> str:
-    """ASCII as it is, else a dot for each byte: so carets and bytes agree."""
+    """Return printable ASCII unchanged, and a dot for each other byte, so that each byte takes one column."""
     return "".join(chr(byte) if 32 <= byte < 127 else "·" for byte in part)

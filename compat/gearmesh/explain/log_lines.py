@@ -1,4 +1,4 @@
-"""Knows the lines that a Machinery worker or sender logs, and what each is a sign of."""
+"""Knows the lines that a Machinery worker or sender logs, and the meaning of each."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _UUID: Final = r"(?P<uuid>\S+)"
 
 
 class LogLine(NamedTuple):
-    """Says what one line of a log means.
+    """Holds the meaning of one line of a log.
 
     Attributes:
         text: the meaning, in sentences.
-        level, at, source: as the line has them; ``""`` where it does not.
-        go, python: what Go does in this case, and what gearmesh does.
-        body: the message that the line has in it; None: none.
+        level, at, source: the words at the line's beginning; ``""``: the line does not have them.
+        go, python: the behaviour of Go and of gearmesh in this case, in sentences.
+        body: the message in the line; None: it has none.
     """
 
     text: str
@@ -73,9 +73,9 @@ _LINES: Final = (
     _known(
         r"Processed task " + _UUID + r"\. Results = (?P<results>.*)",
         "The task {uuid} has ended with SUCCESS; its results are {results}.",
-        "What follows (OnSuccess, a chord's callback) is sent after this line.",
-        "A gearmesh worker stores the state and sends what follows in one step, if the broker and the backend are the "
-        "same Redis.",
+        "The worker sends the follow-up tasks (OnSuccess, a chord's callback) after this line.",
+        "A gearmesh worker stores the state and sends the follow-up tasks in one step, if the broker and the backend "
+        "are the same Redis.",
     ),
     _known(
         r"Failed processing task " + _UUID + r"\. Error = (?P<error>.*)",
@@ -131,7 +131,7 @@ _LINES: Final = (
         "The state {state} of the task {uuid} could not be stored: {error}",
         (
             "The task is not run, or not retried, and its message is not put back. A caller's GetWithTimeout ends "
-            "with its timeout, and Get waits for ever."
+            "with its timeout, and Get never returns."
         ),
         "A gearmesh worker waits for the result backend and stores the state then.",
     ),
@@ -179,8 +179,9 @@ _LINES: Final = (
     )),
     _known(
         r"Signal received: (?P<signal>.*)", "The worker got the signal {signal} and stops.",
-        "It finishes running tasks if it quits gracefully. On Redis, what it had fetched and not begun may be lost.",
-        "A gearmesh worker gives what it had not begun back to its queue.",
+        "It finishes running tasks if it quits gracefully. On Redis, messages that it has fetched and not begun may be "
+        "lost.",
+        "A gearmesh worker returns messages that it has not begun to their queues.",
     ),
     _known((
         r"Waiting for running tasks to finish before shutting down"
@@ -214,7 +215,7 @@ _LINES: Final = (
 
 
 def log_line(row: bytes) -> LogLine | None:
-    """The meaning of one line of a log; None: it is none of Machinery's."""
+    """Return the meaning of one line of a log; None if Machinery does not log such a line."""
     plain = _ANSI.sub(b"", row)
     head = _HEAD.match(plain)
     assert head is not None  # all its parts are optional

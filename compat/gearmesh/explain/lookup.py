@@ -23,24 +23,25 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["LocatedMessage", "Lookup", "look_up"]
 
-#: Messages of one place that are looked at: waiting, delayed, parked and dead ones of each queue.
+#: Messages that are read in each place: the delayed ones, and the waiting, parked and dead ones of each queue.
 MAX_SEARCHED_MESSAGES: Final = 10_000
-#: Messages that are found and told; a group's may be many.
+#: Messages that are reported; a group may have many.
 MAX_FOUND_MESSAGES: Final = 100
 
 
 class LocatedMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that has to do with the UUID.
+    """A message that names the UUID, and its place on the broker.
 
     Attributes:
         sig: the message.
         place: ``waiting``, ``delivered``, ``delayed``, ``parked`` or ``dead``.
         queue: its queue.
-        position: of a waiting one: how many messages are before it.
-        consumer: of a delivered one: the consumer that has it.
-        silence: of a delivered one: why its consumer is silent, in words; ``""``: it is not.
-        at_ns: of a delayed one the moment at which it is due, of a dead one that of its last death; unix nanoseconds.
-        reason: of a dead one; of a parked one the reason why it is parked.
+        position: the number of messages before it, if it is waiting.
+        consumer: the consumer that has it, if it is delivered.
+        silence: the reason why that consumer counts as silent, in words; ``""``: it is not silent.
+        at_ns: unix nanoseconds at which a delayed message is due, or a dead one became a dead letter last; None: the
+            broker does not say, or the message is in another place.
+        reason: the reason why the message is parked or dead.
     """
 
     sig: Signature
@@ -54,17 +55,18 @@ class LocatedMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lookup(msgspec.Struct, kw_only=True):
-    """All that broker and backend know of a UUID.
+    """Holds everything that the broker and the backend know about a UUID.
 
     Attributes:
         uuid: the UUID.
-        state, progress, details: of the task; None: none is stored.
-        group: the meta of the group with this UUID, or of the one that the task is a member of.
+        state, progress, details: those of the task; None: the backend has none.
+        group: the meta of the group with this UUID, or of the group of which the task is a member.
         states: the stored states of all other tasks that were found, by UUID.
-        revoked_s: the seconds for which the task is still revoked; None: it is not.
-        messages: the messages that have the UUID somewhere in them, or are of the group.
-        consumers: how many consumers each searched queue has; a queue is missing if its broker does not tell.
-        unsearched: why the broker was not searched, or not everywhere; ``""``: it was.
+        revoked_s: the seconds for which the task stays revoked; None: it is not revoked.
+        messages: the messages that have the UUID as their own or their group's, or as that of a follow-up task.
+        consumers: the number of consumers of each queue in which such a message waits; a queue is missing if its
+            broker does not report the number.
+        unsearched: the reason why the broker was searched partly or not at all; ``""``: it was searched completely.
     """
 
     uuid: str
@@ -80,17 +82,17 @@ class Lookup(msgspec.Struct, kw_only=True):
 
     @property
     def own(self) -> list[LocatedMessage]:
-        """The messages whose own UUID it is."""
+        """The messages whose own UUID is the one that was looked up."""
         return [found for found in self.messages if self.uuid == found.sig.UUID]
 
 
 def look_up(app: App, uuid: str, queues: Sequence[str] = ()) -> Lookup:
-    """Look for a UUID everywhere.
+    """Look for a UUID in a broker and a backend.
 
     Args:
-        app: names the broker and the backend.
-        uuid: of a task, a group, or a chord's callback.
-        queues: those to search beside the app's own.
+        app: the app that names the broker and the backend.
+        uuid: the UUID of a task, a group, or a chord's callback.
+        queues: queues to search in addition to the app's own.
 
     Raises:
         GearmeshError: a server cannot be reached.
@@ -117,7 +119,7 @@ def _read_task(app: App, found: Lookup) -> None:
 
 
 def _read_others(app: App, found: Lookup) -> None:
-    """Read the group of the task, and the states of all that belongs to it."""
+    """Read the group of the task, and the states of all tasks in the group and in the messages."""
     groups = [one.sig.GroupUUID for one in found.own if one.sig.GroupUUID]
     if found.group is None and groups:
         with app.reached_backend() as backend:
@@ -158,7 +160,7 @@ def _concerns(sig: Signature, uuid: str) -> bool:
 
 
 def _messages(channel: Any, queues: Iterable[str], lease: float) -> Iterator[LocatedMessage]:
-    """All messages of a broker that can be seen without taking them."""
+    """Yield all messages that the broker lists without delivering them."""
     delayed = channel.lists_delayed
     if delayed:
         for entry in channel.delayed(MAX_SEARCHED_MESSAGES):
@@ -193,7 +195,7 @@ def _messages(channel: Any, queues: Iterable[str], lease: float) -> Iterator[Loc
 def _dead(channel: Any, queue: str) -> Iterator[LocatedMessage]:
     try:
         letters = channel.dead_letters(queue, MAX_SEARCHED_MESSAGES)
-    except GearmeshError:  # this broker keeps them elsewhere
+    except GearmeshError:  # this broker has no list of dead letters
         return
     for letter in letters:
         yield LocatedMessage(

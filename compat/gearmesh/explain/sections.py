@@ -8,16 +8,16 @@ __all__ = ["Sections"]
 
 
 class Sections:
-    """Holds all that is explained about one document.
+    """Holds the parts of an explanation of one document.
 
     Attributes:
-        headline: one sentence that says what it is.
-        facts: names and values of what matters in it.
-        places: sentences: where its messages are.
-        workflow: the lines of a tree; empty: nothing follows.
-        go, python: sentences: what either does with it.
-        conclusion: sentences: what follows from all that was found.
-        findings: what is wrong with it.
+        headline: one sentence that names the kind of the document.
+        facts: names and values of its important fields.
+        places: sentences about the places of its messages.
+        workflow: the lines of the tree of its follow-up tasks; empty: it has none.
+        go, python: sentences about the behaviour of Go and of Python.
+        conclusion: sentences that advise the reader, or explain a cause.
+        findings: its faults and oddities.
         data: its bytes, for the findings' excerpts.
     """
 

@@ -1,4 +1,4 @@
-"""Says what a message is, what Go and Python do with it, and what its fields do not allow."""
+"""Describes a message and how Go and Python process it, and finds the faults of its fields."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = ["UNREADABLE_GO", "UNREADABLE_PYTHON", "check_signature", "describe_si
 _REJECTED = "the message is rejected (it is gone unless the queue has a dead letter exchange)"
 UNREADABLE_GO = (
     f"A Go worker cannot read it. {after_error(_REJECTED, 'the message is gone')} No state is stored: a caller's "
-    "GetWithTimeout ends with its timeout, and Get waits for ever."
+    "GetWithTimeout ends with its timeout, and Get never returns."
 )
-#: Of a message without a name, and of all that follows it.
+#: The reason why a message without a name and its follow-up tasks never run.
 _NEVER_RUNS = "since no worker runs a task without a name"
 UNREADABLE_PYTHON = (
     "A gearmesh worker makes it a dead letter with its bytes and the reason, and goes on with the other messages. "
     "'gearmesh dead list' shows it, 'gearmesh dead show ID' prints its bytes, 'gearmesh dead drop ID' deletes it. "
     "'gearmesh dead retry ID' would put it back as it is, so correct the sender, and send the task again."
 )
-#: Go: the routing key of messages for the default queue, where no other one is set.
+#: Go: the routing key of messages for the default queue, unless the program sets another one.
 _DEFAULT_BINDING_KEY = AMQPConfig().binding_key
 #: Retries whose pauses are listed.
 MAX_LISTED_PAUSES = 6
 
 
 def describe_signature(sig: Signature, *, broken_args: bool) -> Sections:
-    """Say what the message is and what becomes of it. ``broken_args``: an argument of its own cannot be read."""
+    """Describe a message and its processing. ``broken_args``: one of the message's own arguments cannot be read."""
     name = repr(sig.Name) if sig.Name else "a task without a name"
     told = Sections(
         f"This is a message: one call of the task {name}."
@@ -143,7 +143,7 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
     if broken_args:
         yield (
             f'If a Go worker of {queue} has registered {sig.Name!r}, it reads the arguments first. "What is wrong" '
-            "says what it makes of them."
+            "describes how it reads them."
         )
     else:
         yield (
@@ -163,8 +163,8 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
         )
     if sig.ETA is not None:
         yield (
-            "A Go worker does not look at ETA (not before): once the message is in a queue that workers read, it is "
-            "run. A delay queue of RabbitMQ is no such queue."
+            "A Go worker does not look at ETA (not before): once the message is in a queue that workers read, one of "
+            "them runs it. No worker reads a delay queue of RabbitMQ."
         )
     if not broken_args:
         yield from _what_follows(sig)
@@ -172,11 +172,11 @@ def _go(sig: Signature, broken_args: bool) -> Iterator[str]:
 
 def _without_name(sig: Signature) -> Iterator[str]:
     if sig.IgnoreWhenTaskNotRegistered:
-        yield "No worker registers an empty name, so each one that gets the message drops it, without a state."
+        yield "No worker registers an empty name, so each worker that gets the message drops it, without a state."
     else:
         yield (
-            "No worker registers an empty name, so each one that gets the message puts it back at once. It goes round "
-            "for ever, until somebody removes it from the queue."
+            "No worker registers an empty name, so each worker that gets the message puts it back at once, over and "
+            "over, until you remove it from the queue."
         )
 
 
@@ -195,8 +195,8 @@ def _what_follows(sig: Signature) -> Iterator[str]:
     if sig.RetryCount > 0:
         times = "once" if sig.RetryCount == 1 else f"{sig.RetryCount} times"
         yield (
-            f"If the task returns an error, the message is sent again, {times} at most, {_pauses(sig)}. Only then is "
-            "it FAILURE."
+            f"If the task returns an error, the worker sends the message again, {times} at most, {_pauses(sig)}. If "
+            "the last try fails too, the worker stores FAILURE."
         )
     errors = [child for child in sig.OnError or () if child is not None]
     if errors:
@@ -242,7 +242,7 @@ def _python(sig: Signature, broken_args: bool) -> Iterator[str]:
 
 
 def check_signature(sig: Signature, root: Span, data: bytes) -> tuple[list[Finding], bool]:
-    """Find what is wrong with a message that can be read, and with all that follows it.
+    """Find the faults of a message that can be read, and of its follow-up tasks.
 
     Returns the findings, and True if an argument of the message itself cannot be read.
     """
@@ -277,7 +277,7 @@ def _check_args(span: Span, data: bytes, path: str) -> Iterator[Finding]:
 
 
 def _of_call(finding: Finding, name: str, path: str) -> Finding:
-    """The finding about an argument, in the words of its call: of a later step, or of one without a name."""
+    """Adapt the finding about an argument to a call that is a later step, or that has no name."""
     if not name:
         return msgspec.structs.replace(finding, go=f"never reads it, {_NEVER_RUNS}", python="does not either")
     if not path:
@@ -314,7 +314,7 @@ def _check_top(sig: Signature, root: Span) -> Iterator[Finding]:
             end=at.end if at else None,
             where=f"Headers.{EXPIRES_HEADER}",
             go="does not look at it",
-            python="takes the task as one that does not expire",
+            python="runs the task as one that does not expire",
         )
 
 
@@ -327,7 +327,7 @@ def _is_time(raw: msgspec.Raw) -> bool:
 
 
 def _check_own(span: Span, path: str, sent: bool) -> Iterator[Finding]:
-    """Find what the fields of one signature do not allow. ``sent``: False if the step before it never runs."""
+    """Find the faults in the fields of one signature. ``sent``: False if the step before it never runs."""
     yield from _check_name(span, path, sent)
     yield from _check_group(span, path)
     yield from _check_steps(span, path, sent and bool(_text(span, "Name")))
@@ -343,7 +343,7 @@ def _check_name(span: Span, path: str, sent: bool) -> Iterator[Finding]:
     else:
         go = "puts it back over and over, as it does with every name that it does not know"
         python = "puts it back after growing pauses, and makes it a dead letter after a day"
-    text = "the name of the task is empty, and no worker registers that"
+    text = "the name of the task is empty, and no worker registers an empty name"
     yield _about(span, "Name", text, go, python, path)
 
 
@@ -355,7 +355,7 @@ def _check_group(span: Span, path: str) -> Iterator[Finding]:
         yield _about(
             span,
             "ChordCallback",
-            "there is a ChordCallback and no GroupUUID, so this is no member of a chord",
+            "there is a ChordCallback and no GroupUUID, so the message is not a member of a chord",
             "never sends the callback",
             "never sends it either",
             path,
@@ -382,7 +382,7 @@ def _check_group(span: Span, path: str) -> Iterator[Finding]:
 
 
 def _check_steps(span: Span, path: str, runs: bool) -> Iterator[Finding]:
-    """Find what is wrong with the retries and the later steps. ``runs``: False if no worker runs this message."""
+    """Find the faults of the retries and the later steps. ``runs``: False if no worker runs this message."""
     if _number(span, "RetryCount") < 0:
         yield _about(
             span,
@@ -405,7 +405,7 @@ def _check_steps(span: Span, path: str, runs: bool) -> Iterator[Finding]:
                     go=after_panic(f"panics on this null, outside of the task, once the task {when}")
                     if runs
                     else f"never reads it, {_NEVER_RUNS}",
-                    python="passes over it" if runs else "does not either",
+                    python="skips it" if runs else "does not either",
                 )
             elif name == "OnSuccess" and _true(item, "Immutable") and not _true(span, "Immutable"):
                 yield Finding(

@@ -1,4 +1,4 @@
-"""Reads JSON text into nodes that know which bytes they are."""
+"""Reads JSON text into nodes that know their positions in it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _WORD: Final = re.compile(rb"[^ \t\n\r,\]}]+")
 
 
 class Span:
-    """One JSON value and the bytes that it is.
+    """One JSON value and its position in the text.
 
     Attributes:
-        start, end: the first byte and the one behind the last.
-        items: the elements of a list, in order.
-        entries: the fields of an object, in order, repeated ones included; None: it is no object.
+        start, end: its first byte, and the byte behind its last one.
+        items: the elements of a list, in order; None: it is not a list.
+        entries: the fields of an object, in order, repeated ones included; None: it is not an object.
     """
 
     __slots__ = ("end", "entries", "items", "scalar", "start")
@@ -36,13 +36,13 @@ class Span:
 
     @property
     def node(self) -> Node:
-        """The value as :mod:`gearmesh.wire.gojson` has it, without what is nested in objects and lists."""
+        """The value as a node of :mod:`gearmesh.wire.gojson`; objects and lists are empty."""
         if self.entries is not None:
             return Pairs()
         return [] if self.items is not None else self.scalar
 
     def find(self, name: str) -> Span | None:
-        """The value of the last field with this name, in any case; None: the object has none."""
+        """Return the value of the last field with this name, in any letter case; None if there is no such field."""
         for entry in reversed(self.entries or ()):
             if entry.name.lower() == name.lower():
                 return entry.value
@@ -54,7 +54,7 @@ class Span:
         return (found.items if found is not None else None) or []
 
     def strings(self) -> Iterator[Span]:
-        """All strings in this value."""
+        """Yield all strings in this value."""
         todo = [self]
         while todo:
             one = todo.pop()
@@ -76,7 +76,7 @@ class FieldSpan:
 
 
 def read_spans(data: bytes) -> Span:
-    """The first JSON value of ``data``, which :func:`gearmesh.wire.gojson.read.read` has accepted. Nothing recurses."""
+    """Read, without recursion, the first value of ``data``, which :func:`~gearmesh.wire.gojson.read.read` accepts."""
     open_: list[Span] = []
     names: list[tuple[str, int]] = []
     at = 0
@@ -128,7 +128,7 @@ def _skip(data: bytes, at: int) -> int:
 
 
 def _name(data: bytes, at: int, names: list[tuple[str, int]]) -> int:
-    """Read a field's name and the colon; returns the place behind it."""
+    """Read a field's name and the colon; return the position behind it."""
     match = _STRING.match(data, at)
     assert match is not None
     names.append((str(read(match.group())[0]), at))

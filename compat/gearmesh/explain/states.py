@@ -1,4 +1,4 @@
-"""Says what a task state and a group meta are, and finds what their fields do not allow."""
+"""Describes task states and group metas, and finds the faults of their fields."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ __all__ = ["check_group", "check_state", "describe_group", "describe_state"]
 #: Members of a group that are listed.
 MAX_LISTED_MEMBERS: Final = 12
 _MEANING: Final = {
-    PENDING: "It was sent, and no worker has begun it; or it waits for its next try.",
+    PENDING: "The task was sent, and no worker has begun it; or it waits for its next try.",
     RECEIVED: "A worker has the message and has not begun to run it.",
     STARTED: "A worker is running the task, or died while running it.",
-    RETRY: "It returned an error and is about to be sent again; PENDING follows at once.",
-    SUCCESS: "It has ended without an error. This state is final.",
-    FAILURE: "It has failed for good, so no retry follows. This state is final.",
+    RETRY: "The task returned an error, and its worker is about to send it again; PENDING follows at once.",
+    SUCCESS: "The task has ended without an error. This state is final.",
+    FAILURE: "The task has failed for good, so no retry follows. This state is final.",
 }
 _RECORD_PREFIX: Final = failure_record("")
 
 
 def describe_state(state: TaskState, *, broken_results: bool = False) -> Sections:
-    """Say what a state is and what a reader of either language gets from it.
+    """Describe a state, and the value or error that a caller in Go and in Python gets from it.
 
     ``broken_results``: one of its results cannot be read.
     """
@@ -81,7 +81,7 @@ def _describe_record(state: TaskState) -> Sections:
     told.facts += [(name.replace("_", " "), value) for name, value in record.items() if value]
     told.go.append("Go never asks for this state.")
     told.python.append(
-        "A caller finds the type and the traceback in TaskFailed, if the error text is still the one of this record."
+        "A caller finds the type and the traceback in TaskFailed, if the task's state still has this record's error."
     )
     return told
 
@@ -117,13 +117,13 @@ def _moment(text: str) -> str:
 
 
 def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
-    """Find what a state's fields do not allow."""
+    """Find the faults in a state's fields."""
     if state.State not in _MEANING:
         yield _about(
             root,
             "State",
             f"{state.State!r} is not a state of Machinery's: expected {', '.join(_MEANING)}",
-            "takes it for a task that has not ended: GetWithTimeout ends with its timeout, and Get waits for ever",
+            "takes it for a task that has not ended: GetWithTimeout ends with its timeout, and Get never returns",
             "takes it for a task that has not ended, too, so get() goes on waiting",
         )
     if not state.TaskUUID:
@@ -138,7 +138,7 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
         yield _about(
             root,
             "Results",
-            "a SUCCESS whose Results are null",
+            "the Results of a SUCCESS are null",
             "returns an empty list from a caller's Get",
             "returns None from get()",
             "note",
@@ -156,7 +156,7 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
         yield _about(
             root,
             "Error",
-            "a FAILURE without the text of an error",
+            "the FAILURE has no error text",
             "returns an error without a text from a caller's Get",
             "",
             "note",
@@ -175,7 +175,7 @@ def check_state(state: TaskState, root: Span, data: bytes) -> Iterator[Finding]:
 
 
 def describe_group(meta: GroupMeta) -> Sections:
-    """Say what a group meta is, and where its group stands as far as the meta tells."""
+    """Describe a group meta, and the progress of its group as far as the meta shows it."""
     told = Sections(f"This is the meta of a group of {counted(len(meta.TaskUUIDs), 'task')}.")
     told.facts.append(("group", meta.GroupUUID or "none"))
     for index, uuid in enumerate(meta.TaskUUIDs[:MAX_LISTED_MEMBERS]):
@@ -185,8 +185,8 @@ def describe_group(meta: GroupMeta) -> Sections:
     told.facts.append(
         (
             "callback",
-            "sent or about to be sent, unless a member has failed: ChordTriggered is true, which one worker sets once "
-            "all members have ended"
+            "sent or about to be sent, unless a member has failed: ChordTriggered is true. One worker sets it once all "
+            "members have ended"
             if meta.ChordTriggered
             else "never sent, since the group has no members"
             if not meta.TaskUUIDs
@@ -209,7 +209,7 @@ def describe_group(meta: GroupMeta) -> Sections:
 
 
 def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
-    """Find what a group meta's fields do not allow."""
+    """Find the faults in a group meta's fields."""
     if not meta.GroupUUID:
         yield _about(
             root,
@@ -238,7 +238,7 @@ def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
                 where=f"TaskUUIDs[{index}]",
                 go="counts it as two members; if the number of UUIDs is not GroupTaskCount, the callback is never sent"
                 if uuid
-                else "waits for a state that nobody writes",
+                else "waits for a state that no worker writes",
                 python="does the same",
             )
         seen.add(uuid)

@@ -1,4 +1,4 @@
-"""Tells the story of a task, a group or a chord, from what a broker and a result backend know of it."""
+"""Tells the story of a task, a group or a chord, from its messages in a broker and its states in a result backend."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["story_of"]
 
 #: Members of a group that are listed with their states.
 MAX_LISTED_MEMBERS: Final = 20
-#: Messages whose places are told.
+#: Messages whose places are listed.
 MAX_TOLD_MESSAGES: Final = 10
 
 
 def story_of(found: Lookup, now_ns: int) -> tuple[str, bool]:
-    """The story as text, and False if nothing is known of the UUID.
+    """Return the story as text, and False if nothing is known of the UUID.
 
     Args:
-        found: all that was found.
-        now_ns: unix nanoseconds, for ``3 min ago``.
+        found: the result of the lookup.
+        now_ns: the time in unix nanoseconds, to write times as ``3 min ago``.
     """
     if found.state is None and found.group is None and not found.messages:
         return _unknown(found), False
@@ -43,9 +43,9 @@ def story_of(found: Lookup, now_ns: int) -> tuple[str, bool]:
 def _unknown(found: Lookup) -> str:
     told = Sections(f"Nothing is known of {found.uuid}.")
     told.conclusion = [
-        "No state of it is stored, and no message that could be seen has it: it was never sent, its results have "
-        "expired and its message is done, or it was sent to another broker. 'gearmesh config show' says which "
-        "servers were asked."
+        "No state of it is stored, and no message that could be seen has this UUID. It was never sent, or its results "
+        "have expired and its message is done, or it was sent to another broker. 'gearmesh config show' names the "
+        "servers that were asked."
     ]
     if found.unsearched:
         told.conclusion.append(found.unsearched[:1].upper() + found.unsearched[1:] + ".")
@@ -86,7 +86,7 @@ def _facts(found: Lookup, now_ns: int) -> Iterator[tuple[str, str]]:
     if found.revoked_s is not None:
         yield (
             "revoked",
-            f"yes, for {span(found.revoked_s)} more: a gearmesh worker that gets it makes it FAILURE",
+            f"yes, for {span(found.revoked_s)} more: a gearmesh worker that gets its message stores FAILURE",
         )
     if found.group is not None:
         yield from _group_facts(found, found.group)
@@ -118,7 +118,7 @@ def _places(found: Lookup, now_ns: int) -> Iterator[str]:
     if found.unsearched:
         yield f"Not everything was searched: {found.unsearched}."
     elif not found.messages:
-        yield "In no message: none that waits, is delayed, delivered, parked or dead has it."
+        yield "In no message: no waiting, delayed, delivered, parked or dead message has this UUID."
 
 
 def _place(found: Lookup, one: LocatedMessage, now_ns: int) -> str:
@@ -128,7 +128,7 @@ def _place(found: Lookup, one: LocatedMessage, now_ns: int) -> str:
     elif sig.GroupUUID == found.uuid:
         who = f"Its member {sig.UUID}"
     else:
-        who = f"The message of {sig.Name!r}, {sig.UUID}, after which it comes,"
+        who = f"The message of {sig.Name!r}, {sig.UUID}, of which it is a later step,"
     if one.place == "waiting":
         readers = found.consumers.get(one.queue)
         read = "" if readers is None else f"; {counted(readers, 'gearmesh worker')} of that queue"
@@ -168,15 +168,18 @@ def _callback_of(found: Lookup) -> str | None:
 def _conclusions(found: Lookup) -> Iterator[str]:
     state, own = found.state, found.own
     if state is not None and state.final and own and own[0].place in ("waiting", "delayed"):
-        yield "The state is final, and a message is there still: it runs again, or only what follows it is sent."
+        yield (
+            "The state is final, but its message is still there. The task runs again, or its worker only sends its "
+            "follow-up tasks."
+        )
     if state is not None and not state.final and not own and not found.unsearched:
         yield (
-            "The state is not final, and its message is nowhere. A Go worker runs it, which keeps it only in its "
-            "memory; or a Go worker died with it, and the task is lost; or a worker of another broker has it."
+            "The state is not final, and its message is nowhere. A Go worker is running it, and keeps the message only "
+            "in its memory; or a Go worker died with it, and the task is lost; or a worker of another broker has it."
         )
     waits = state is not None and state.State == PENDING and own and own[0].place == "waiting"
     if waits and found.consumers.get(own[0].queue) == 0:
-        yield f"No gearmesh worker consumes queue {own[0].queue}: start one, or see if a Go worker reads it."
+        yield f"No gearmesh worker consumes queue {own[0].queue}: start one, or check if a Go worker reads it."
     group = found.group
     if group is None:
         return
@@ -187,6 +190,9 @@ def _conclusions(found: Lookup) -> Iterator[str]:
             "get() raises ChordMemberFailed."
         )
     elif names and all(name == SUCCESS for name in names) and not group.ChordTriggered:
-        yield "All members have succeeded, and no callback was sent: it is a group without one, or it is about to be."
+        yield (
+            "All members have succeeded, and no callback was sent. Either the group has no callback, or a worker is "
+            "about to send it."
+        )
     elif "no state" in names:
         yield "A member has no state any more. If this is a chord of Go's, its callback is never sent."

@@ -1,4 +1,4 @@
-"""Puts explanations into text for people."""
+"""Renders explanations as text for people."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = ["explain", "explain_document", "faults", "rendered"]
 
 #: Columns of the text.
 WIDTH_CHARS: Final = 100
-#: Characters of a line, where a single word is longer than the columns.
+#: Characters after which a line is cut; a word that is longer than the columns makes such a line.
 MAX_LINE_CHARS: Final = 2000
 #: Documents of one input that are explained; the others are counted.
 MAX_DOCUMENTS: Final = 25
 _CONTROL: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _AT_BYTE: Final = re.compile(r" \(byte (\d+)\)")
 _NOUNS: Final = {"signature": "message", "state": "state", "group": "group meta", "unknown": "other text"}
-#: The condition under which a state or a group meta belongs to a chord, and the members that may meet it.
+#: For each kind, the condition under which the document belongs to a chord, and the member whose worker reads it then.
 _IN_CHORD: Final = {
     "state": ("If the task is a member of a chord", "another member"),
     "group": ("If this is the meta of a chord", "a member"),
@@ -48,7 +48,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 def explain(data: bytes) -> tuple[str, int]:
-    """The explanation of captured bytes, and the number of faults in them."""
+    """Return the explanation of captured bytes, and the number of faults in them."""
     if not data.strip():
         return rendered(_empty(data)), 1
     found = pieces(data)
@@ -68,12 +68,12 @@ def explain(data: bytes) -> tuple[str, int]:
 
 
 def _say_once(told: Sections | None, number: int, first: dict[tuple[str, ...], int]) -> None:
-    """Replace what either language does with a reference to an earlier document that has the same sentences."""
+    """Replace the sentences about Go and Python by a reference, if an earlier document has the same sentences."""
     if told is None or not told.go:
         return
     same = first.setdefault((*told.go, *told.python), number)
     if same != number:
-        told.go, told.python = [f"The same as with number {same}, above; in Python, too."], []
+        told.go, told.python = [f"See number {same} above: Go and Python do the same here."], []
 
 
 def faults(told: Sections) -> int:
@@ -82,7 +82,7 @@ def faults(told: Sections) -> int:
 
 
 def explain_document(data: bytes, kind: str) -> Sections:
-    """The explanation of one document of a kind."""
+    """Return the explanation of one document of a kind."""
     try:
         end = read(data)[1]
     except RemoteProtocolError as exc:
@@ -104,7 +104,11 @@ def explain_document(data: bytes, kind: str) -> Sections:
 
 
 def _readable(kind: str, data: bytes, root: Span, merged: bool) -> Sections:
-    """``merged``: a field comes more than once, so judge what Go makes of all, which is nowhere in the text."""
+    """Explain a document that Go can read.
+
+    ``merged``: a field comes more than once. The findings are then about the values that Go merges. They name no bytes,
+    since the merged values are not in the text.
+    """
     try:
         if kind == "signature":
             sig = decode(data)
@@ -159,7 +163,7 @@ def _nulls(root: Span) -> Iterator[Finding]:
 
 def _only_go_reads(kind: str) -> Sections:
     told = Sections(f"This is a {_NOUNS[kind]} that Go reads and gearmesh does not.")
-    told.go.append('"What is wrong" says what Go makes of it.')
+    told.go.append('"What is wrong" describes how Go reads it.')
     told.python += [UNREADABLE_PYTHON] if kind == "signature" else _unreadable_result_python(kind)
     return told
 
@@ -171,7 +175,7 @@ def _refused(kind: str) -> Sections:
         told.python.append(UNREADABLE_PYTHON)
     else:
         told.go.append(
-            "A Go caller asks again and again: Get waits for ever, and GetWithTimeout ends with its timeout."
+            "A Go caller asks again and again: Get never returns, and GetWithTimeout ends with its timeout."
             if kind == "state"
             else "A Go caller's Get is not affected: it reads the members' states, not this meta."
         )
@@ -202,7 +206,7 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
     said = _AT_BYTE.sub("", reason)
     told = _refused("signature" if kind == "unknown" else kind)
     if kind == "unknown":
-        told.headline = "This is no JSON, so if it is a message, it cannot be read."
+        told.headline = "This is not JSON. If it is a message, no worker can read it."
     noun = "document" if kind == "unknown" else _NOUNS[kind]
     if reason == "unexpected EOF":
         text = (
@@ -213,7 +217,7 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
         text = "the text begins with a byte order mark (EF BB BF), which is not JSON"
         at = 0
     else:
-        text = f"this is no JSON: {said}{_hint(data, at, noun)}"
+        text = f"this is not JSON: {said}{_hint(data, at, noun)}"
     told.findings = [
         Finding(level="fault", text=text, start=min(at, max(len(data) - 1, 0)), go=f"says: {said}")
     ]
@@ -222,7 +226,7 @@ def _not_json(data: bytes, kind: str, reason: str) -> Sections:
 
 
 def _hint(data: bytes, at: int, noun: str) -> str:
-    """Guess the cause of the error at a byte: text that continues the sentence; ``""``: none is known."""
+    """Guess the cause of the error at a byte, as text that continues the sentence; ``""`` if no cause is known."""
     byte = data[at : at + 1]
     if byte == b"'":
         return "; JSON has double quotes (this looks like Python's repr)"
@@ -236,8 +240,8 @@ def _hint(data: bytes, at: int, noun: str) -> str:
         return "; control characters in a text have to be escaped"
     if b"\\\\" in data and _is_json(data.replace(b"\\\\", b"\\")):
         return (
-            ". All backslashes are doubled. MONITOR prints them so: if this text comes from MONITOR, make one of each "
-            f"two, and explain it again; the {noun} itself may be whole"
+            ". All backslashes are doubled. MONITOR prints them so: if this text comes from MONITOR, replace each two "
+            f"by one, and explain it again; the {noun} on the server may be intact"
         )
     if byte >= b"\x80":
         char = data[at : at + 4].decode(errors="ignore")[:1]
@@ -251,7 +255,7 @@ def _hint(data: bytes, at: int, noun: str) -> str:
 
 def _unknown(data: bytes, root: Span) -> Sections:
     if root.entries is None and root.scalar is None and root.items is None:
-        told = Sections("This is null. As a message, it is read as an empty one.")
+        told = Sections("This is null. If it is a message, workers read it as an empty one.")
         told.go.append("A Go worker reads null as a message without a name, and puts it back over and over.")
         told.python.append(f"A gearmesh worker {PUT_BACK_PYTHON}.")
         told.findings = [
@@ -260,13 +264,13 @@ def _unknown(data: bytes, root: Span) -> Sections:
                 text="null is a message without a name, and no worker registers an empty name",
                 start=root.start,
                 end=root.end,
-                go="puts it back over and over, and never runs it, until somebody removes it from the queue",
+                go="puts it back over and over, and never runs it, until you remove it from the queue",
                 python="makes it a dead letter after a day",
             )
         ]
         told.data = data
         return told
-    told = Sections("This is JSON, but no document of Machinery's.")
+    told = Sections("This is JSON, but not a document of Machinery.")
     findings, refused = check_fields(root, SIGNATURE_SHAPE)
     if refused:
         told.go.append(UNREADABLE_GO)
@@ -301,7 +305,7 @@ def _empty(data: bytes) -> Sections:
 
 
 def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
-    """Find what is odd in the text itself."""
+    """Find bytes behind the document, and strings that are not Unicode."""
     rest = data[end:].strip(b" \t\n\r")
     if rest:
         start = data.index(rest, end)
@@ -331,7 +335,7 @@ def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
                 text="a text is not UTF-8",
                 start=span.start + exc.start,
                 end=span.start + exc.end,
-                go="reads each such byte as U+FFFD, so what was written is lost",
+                go="reads each such byte as U+FFFD, so the original text is lost",
                 python="reads the same",
             )
             continue
@@ -341,7 +345,7 @@ def _of_text(data: bytes, root: Span, end: int) -> Iterator[Finding]:
                 text="a text has half of a surrogate pair",
                 start=span.start,
                 end=span.end,
-                go="reads U+FFFD in its place, so what was written is lost",
+                go="reads U+FFFD in its place, so the original text is lost",
                 python="reads the same",
             )
 
@@ -389,7 +393,9 @@ def _piece_text(piece: Piece, told: Sections | None) -> str:
     if piece.before:
         before = list(piece.before)
         if told is not None and any(one.start is not None for one in told.findings):
-            before.append("Byte numbers count from the beginning of the document, without what is around it.")
+            before.append(
+                "Byte numbers count from the beginning of the document, without the text around it."
+            )
         parts.append("\n".join(_wrapped(sentence, "") for sentence in before) + "\n")
     if piece.log is not None:
         parts.append(_log_text(piece.log))
@@ -414,21 +420,21 @@ def _overview(found: Sequence[Piece]) -> str:
     commands = sum(piece.body is None and piece.log is None and piece.label != "the rest" for piece in found)
     counts += [counted(logs, "log line")] if logs else []
     counts += [f"{counted(commands, 'command')} without a document"] if commands else []
-    return f"The input has {', '.join(counts) or 'nothing of Machinery'}.\n"
+    return f"The input has {', '.join(counts) or 'no document of Machinery'}.\n"
 
 
 def rendered(told: Sections, *, findings: bool = True) -> str:
-    """The text of one explanation. ``findings``: False leaves out what is wrong."""
+    """Return the text of one explanation. ``findings``: False leaves out the faults and the notes."""
     lines = [_wrapped(told.headline, ""), ""]
     width = max((len(name) for name, _ in told.facts), default=0)
     for name, value in told.facts:
         lines += _fact(name, value, width)
     lines += _paragraphs("Where it is", told.places)
     if told.workflow:
-        lines += ["", "What follows", *("  " + line for line in told.workflow)]
+        lines += ["", "Follow-up tasks", *("  " + line for line in told.workflow)]
     lines += _paragraphs("In Go", told.go)
     lines += _paragraphs("In Python", told.python)
-    lines += _paragraphs("So", told.conclusion)
+    lines += _paragraphs("Conclusion", told.conclusion)
     if findings:
         lines += ["", *_findings_text(told)]
     # A control character in a message must not reach the terminal.
@@ -475,7 +481,7 @@ def _findings_text(told: Sections) -> list[str]:
     for finding in wrong:
         lines += _finding_text(finding, told.data)
     if notes:
-        lines += ["", "What may surprise"]
+        lines += ["", "Notes"]
         for finding in notes:
             lines += _finding_text(finding, b"")
     return lines

@@ -1,4 +1,4 @@
-"""Draws what follows a message: chains, chords and error callbacks, as a tree."""
+"""Draws the follow-up tasks of a message as a tree: chains, chords and error callbacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_SHOWN_ARGS: Final = 6
 
 
 class _Branch(NamedTuple):
-    """A signature that is drawn: how it hangs below its parent, and what it is given."""
+    """One signature of the tree: the words before its call, and in words the arguments that it gets from its parent."""
 
     sig: Signature | None
     when: str
@@ -27,7 +27,7 @@ class _Branch(NamedTuple):
 
 
 def call_text(sig: Signature, added: str = "", *, first: bool = False) -> str:
-    """``add(int64 1, int64 2)``. ``added``: arguments that it gets later, in words; ``first``: before its own."""
+    """Write a call as ``add(int64 1)``. ``added``: arguments that it gets later, in words; ``first``: at the front."""
     args = [f"{arg.Type or '(no type)'} {show_value(arg.Value)}" for arg in (sig.Args or ())[:MAX_SHOWN_ARGS]]
     if len(sig.Args or ()) > MAX_SHOWN_ARGS:
         args.append(f"… {len(sig.Args or ()) - MAX_SHOWN_ARGS} more")
@@ -37,7 +37,7 @@ def call_text(sig: Signature, added: str = "", *, first: bool = False) -> str:
 
 
 def why_never(sig: Signature) -> str:
-    """The reason for which a message's ChordCallback is never sent; ``""``: it may be, or there is none."""
+    """Return the reason why a message's ChordCallback is never sent; ``""`` if it may be sent, or if there is none."""
     if sig.ChordCallback is None:
         return ""
     if not sig.GroupUUID:
@@ -46,15 +46,15 @@ def why_never(sig: Signature) -> str:
 
 
 def draw(sig: Signature, states: Mapping[str, str] | None = None) -> list[str]:
-    """The tree of a signature and all that follows it; one line for each, parents first.
+    """Draw the tree of a signature and its follow-up tasks, one line each, parents first.
 
     Args:
         sig: the message.
-        states: the tasks' states by UUID, which are shown behind them.
+        states: by UUID, the states to show behind the tasks.
     """
     lines: list[str] = []
     left_out = 0
-    # (branch, indentation of its line, indentation of what is below it)
+    # (branch, indentation of its own line, indentation of the lines of its children)
     todo: list[tuple[_Branch, str, str]] = [(_Branch(sig, "", ""), "", "")]
     while todo:
         branch, head, below = todo.pop()

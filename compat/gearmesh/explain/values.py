@@ -21,7 +21,7 @@ __all__ = ["check_arg", "check_result", "show_value", "wrapped"]
 
 #: Characters of one value in a sentence.
 MAX_VALUE_CHARS: Final = 60
-#: Words of other languages, and the Go type that is meant.
+#: Type names of other languages, and the Go type that their user probably means.
 _MEANT: Final = {
     "str": "string",
     "text": "string",
@@ -57,14 +57,14 @@ def _go_fails(reason: str, why: str = "") -> str:
 
 
 def show_value(raw: msgspec.Raw | bytes) -> str:
-    """JSON text, cut."""
+    """Return JSON text without invisible characters, cut to ``MAX_VALUE_CHARS``."""
     text = bytes(raw).decode(errors="replace")
     text = _INVISIBLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
     return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
 def wrapped(type: str, text: bytes) -> int | None:
-    """The number that Go makes of an integer too large for its type; None: Go does not wrap it."""
+    """Return the number to which Go wraps an integer that is too large for its type; None if Go does not wrap it."""
     low, high = INTEGERS[type]
     digits = text[1:] if text[:1] == b"-" and low else text
     if not digits.isdigit() or len(digits) > 20:
@@ -78,7 +78,7 @@ def wrapped(type: str, text: bytes) -> int | None:
 
 
 def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) -> list[Finding]:
-    """Find what is wrong with one argument of a message. The spans are of its Type and its Value."""
+    """Find the faults of one argument of a message, from the spans of its Type and its Value."""
     name = str(type.scalar) if type is not None and isinstance(type.scalar, str) else ""
     if name not in TYPES:
         at = type or value
@@ -99,7 +99,7 @@ def check_arg(type: Span | None, value: Span | None, data: bytes, where: str) ->
 
 
 def check_result(type: Span | None, value: Span | None, data: bytes, where: str) -> list[Finding]:
-    """Find what is wrong with one result of a state."""
+    """Find the faults of one result of a state, from the spans of its Type and its Value."""
     name = str(type.scalar) if type is not None and isinstance(type.scalar, str) else ""
     text = _text(value, data)
     try:
@@ -152,7 +152,7 @@ def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list
             Finding(
                 level="fault",
                 text=f"{show_value(text)} is not a {name}",
-                go=f"calls the task with [{digits}], the bytes of the number's characters, and says nothing",
+                go=f"calls the task with [{digits}], the bytes of the number's characters, without an error",
                 python="does the same",
                 start=value.start,
                 end=value.end,
@@ -163,7 +163,7 @@ def _check_value(name: str, value: Span | None, data: bytes, where: str) -> list
 
 
 def element_of(name: str) -> str:
-    """The type itself, or of a slice the type of its elements."""
+    """Return the element type of a slice, and any other type itself."""
     return element(name) if is_slice(name) else name
 
 
@@ -189,11 +189,11 @@ def _refused(name: str, value: Span | None, data: bytes, reason: str, where: str
         )
     elif kind in INTEGERS and (number := wrapped(kind, odd)) is not None:
         go = (
-            f"calls the task with {number}, which is what is left of the number in {_article(kind)}, and "
-            "says nothing"
+            f"calls the task with {number}, the part of the number that fits into {_article(kind)}, without an "
+            "error"
         )
     elif kind == "float32" and "out of range" in reason and _loads("float64", odd):
-        go = "calls the task with infinity, and says nothing"
+        go = "calls the task with infinity, without an error"
     else:
         go = _go_fails(reason)
     return Finding(
@@ -208,7 +208,7 @@ def _refused(name: str, value: Span | None, data: bytes, reason: str, where: str
 
 
 def _expected(kind: str, odd: bytes) -> str:
-    """The type that a value is not, and why: ``an int8: it is a text``. Only a number that is outside has the range."""
+    """Name the expected type, and the fault or the range: ``an int8: it is a text``, ``an int8 (-128 to 127)``."""
     article = _article(kind).partition(" (")[0]
     if odd.startswith((b"[", b"{")) and not is_slice(kind):
         return f"{article}: it is {'a list' if odd.startswith(b'[') else 'an object'}"

@@ -126,7 +126,9 @@ def test_a_chain_and_its_later_step(app: App) -> None:
     assert f"then add(int64 3, + the results of add) {last}" in story(app, first)
     told = story(app, last)
     assert f"{last} is a later step of another task, and was not sent yet." in told
-    assert f"The message of 'add', {first}, after which it comes, waits in queue machinery_tasks" in told
+    assert (
+        f"The message of 'add', {first}, of which it is a later step, waits in queue machinery_tasks" in told
+    )
 
 
 def test_a_chord_with_a_failed_member(app: App) -> None:
