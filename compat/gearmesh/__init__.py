@@ -149,7 +149,7 @@ _MODULES = {
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
-if not TYPE_CHECKING:  # a checker knows by itself which names there are
+if not TYPE_CHECKING:  # a type checker reads the imports above
 
     def __getattr__(name):
         if name in _MODULE_OF:

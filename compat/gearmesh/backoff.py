@@ -65,7 +65,7 @@ class OutageLog:
         self._server = server
         self._clock = clock
         self._lock = threading.Lock()
-        #: when the outage began that is logged; None: the server is reachable as far as the log says
+        #: the clock's time at which the logged outage began; None: no outage is logged
         self._since: float | None = None
         self._next_at = 0.0
         self._interval = REMINDER_S
@@ -80,13 +80,13 @@ class OutageLog:
 
         Args:
             exc: the reason.
-            fate: says what happens meanwhile, and for how long the caller keeps trying.
+            fate: the effect of the outage, and for how long the caller keeps trying.
             since: the clock's time at which the outage began; None: now.
         """
         now = self._clock()
         if self._since is not None and now < self._next_at:
             return
-        # Nobody waits for this lock: another thread that has it logs the same, and after a fork it may stay locked.
+        # Do not wait for this lock: a thread that has it logs the same outage, and after a fork it may stay locked.
         if not self._lock.acquire(blocking=False):
             return
         try:

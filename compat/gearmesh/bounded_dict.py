@@ -1,4 +1,4 @@
-"""A cache that forgets: bounded in entries, and where asked for in bytes and in age."""
+"""A cache with a bound on the number of its entries, and with optional bounds on their bytes and their age."""
 
 from __future__ import annotations
 

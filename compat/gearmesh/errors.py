@@ -5,11 +5,11 @@
     GearmeshError
     ├── ConfigError              a setting, URL or option is wrong        (also ValueError)
     ├── ProtocolError            bytes and Go's rules disagree
-    │   ├── LocalProtocolError   what we were about to send is wrong      (also ValueError)
-    │   └── RemoteProtocolError  what came in is wrong
+    │   ├── LocalProtocolError   Go could not read a value to be sent     (also ValueError)
+    │   └── RemoteProtocolError  a received document cannot be read
     ├── TaskError                a task's declaration or call is wrong    (also TypeError)
-    ├── PublishError             a publish did not happen, or we can't know
-    ├── LockError                the key of a lock holds no lock
+    ├── PublishError             the broker did not confirm a message in time
+    ├── LockError                the key of a lock holds a foreign value
     ├── BackendError             a state could not be read or written
     │   ├── ChordBusy            another holder has the chord trigger; try again soon
     │   └── Unstorable           the backend will never take this state
@@ -85,7 +85,7 @@ class PublishError(GearmeshError):
 
 
 class LockError(GearmeshError):
-    """The key of a scheduler's lock holds something that is no lock."""
+    """The key of a scheduler's lock holds a value that no scheduler writes."""
 
 
 class BackendError(GearmeshError):
@@ -101,7 +101,7 @@ class Unstorable(BackendError):
 
     Attributes:
         uuid: the task's, or the group's.
-        reason: what is wrong with it, without the UUID.
+        reason: the reason, without the UUID.
     """
 
     def __init__(self, uuid: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Answers in one sentence where a Celery user reaches for something that has another name here, or none."""
+"""Tells users of Celery, in one sentence each, what to use in place of a name that gearmesh does not have."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ RESULT: Final = {
     "as_tuple": "keep result.uuid; app.result(uuid) makes the result again",
     "backend": "use result.app.backend",
     "build_graph": "a state on Machinery's wire does not name the tasks that follow",
-    "children": "a state on Machinery's wire does not name the tasks that follow; keep what apply_async returns",
-    "collect": "keep what apply_async returns: a group's result is iterable",
+    "children": "a state on Machinery's wire does not name the tasks that follow; keep apply_async's return value",
+    "collect": "keep apply_async's return value: a group's result is iterable",
     "date_done": "a state on Machinery's wire keeps no time of its end",
     "get_leaf": "use get(): a chain's result is that of its last step",
     "graph": "a state on Machinery's wire does not name the tasks that follow",
@@ -200,7 +200,7 @@ NODE: Final = {
     "root_id": "a signature on Machinery's wire does not name its root",
     "s": "it is a signature already; clone(args, kwargs) gives one with more arguments",
     "set_immutable": "it is never changed: use the copy that set(immutable=True) gives",
-    "si": "it is a signature already; set(immutable=True) gives one that wants no results",
+    "si": "it is a signature already; set(immutable=True) gives one that takes no results",
     "skew": "give each member a countdown of its own: task.s(…).set(countdown=…)",
     "stamp": "use set(headers={…})",
     "subtask_type": "use isinstance(node, gearmesh.Group)",
@@ -258,7 +258,7 @@ PERIODIC: Final = {
     ),
 }
 
-#: Options of Celery's calls that mean nothing here, beside those of :data:`DECLARATION`.
+#: Options of Celery's calls that mean nothing here, in addition to those of :data:`DECLARATION`.
 CALL: Final = {
     "add_to_parent": "a state on Machinery's wire does not name the tasks that follow",
     "chord": "use gearmesh.chord(header, body)",
@@ -277,7 +277,7 @@ CALL: Final = {
 
 
 def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]) -> str:
-    """A sentence about an attribute or option ``name`` that ``thing`` does not have."""
+    """Return a sentence about an attribute or option ``name`` that ``thing`` does not have."""
     text = f"{thing} has no {name!r}"
     if name in table:
         return f"{text}: {table[name]}"
@@ -286,7 +286,7 @@ def answer(table: Mapping[str, str], thing: str, name: str, known: Iterable[str]
 
 
 def one_of(kind: type) -> str:
-    """``an AsyncResult``, ``a Chain``."""
+    """Return the name of a class with its article: ``an AsyncResult``, ``a Chain``."""
     name = kind.__name__
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
@@ -295,7 +295,7 @@ def refuse(table: Mapping[str, str], thing: str, owner: object, name: str) -> No
     """Raise the AttributeError of ``owner``, which has no ``name``; to be called by its ``__getattr__``.
 
     Raises:
-        AttributeError: with a sentence; or, where ``name`` is a property, the one that the property itself raised.
+        AttributeError: with the sentence of :func:`answer`. If ``name`` is a property, its own AttributeError.
     """
     kind = type(owner)
     if hasattr(kind, name):
@@ -305,10 +305,10 @@ def refuse(table: Mapping[str, str], thing: str, owner: object, name: str) -> No
 
 
 def refuse_keywords(table: Mapping[str, str], thing: str, given: Iterable[str]) -> None:
-    """Refuse the keyword arguments that ``thing`` does not have, such as those that Celery's has.
+    """Refuse keyword arguments that ``thing`` does not have, such as Celery's.
 
     Raises:
-        TaskError: there is one.
+        TaskError: ``given`` is not empty.
     """
     for name in given:
         hint = f": {table[name]}" if name in table else ""
@@ -318,7 +318,7 @@ def refuse_keywords(table: Mapping[str, str], thing: str, given: Iterable[str]) 
 def unknown_option(
     task: str, name: str, known: Iterable[str], words: Mapping[str, str] = MappingProxyType({})
 ) -> str:
-    """A sentence about an option that tasks do not have. ``words``: answers that go before :data:`DECLARATION`'s."""
+    """Return a sentence about an option that tasks do not have. ``words`` override answers of :data:`DECLARATION`."""
     sentence = words.get(name) or DECLARATION.get(name)
     if sentence is not None:
         return f"task {task!r} has no option {name!r}: {sentence}"

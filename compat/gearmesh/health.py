@@ -1,7 +1,7 @@
-"""Notes of running services about their health, for probes on the same machine and of the same user.
+"""Keeps notes by which running services report their health to probes of the same machine and user.
 
-A note is a file in the private folder of :mod:`gearmesh.scoreboard`. It says when the service last lived, by the
-monotonic clock that all processes of a machine share.
+A note is a file in the private folder of :mod:`gearmesh.scoreboard`. It holds the time at which the service wrote it,
+by the monotonic clock that all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["BEAT_INTERVAL_S", "MAX_BEAT_AGE_S", "HealthFile", "HealthNote", "hea
 
 #: Seconds between two notes of a service.
 BEAT_INTERVAL_S: Final = 5.0
-#: Seconds after which a service that has written no note does not live any more, or hangs.
+#: Seconds without a new note after which a service counts as dead or hanging.
 MAX_BEAT_AGE_S: Final = 30.0
 
 
@@ -28,12 +28,12 @@ class HealthNote(msgspec.Struct, kw_only=True):
     """Says that a service lives, and whether it is ready, for probes to read.
 
     Attributes:
-        pid: the process.
+        pid: the id of its process.
         role: ``worker`` or ``scheduler``.
-        name: of the service.
-        ready: it does its work.
+        name: the service's name.
+        ready: True if the service does its work.
         reason: why it is not ready.
-        at: monotonic seconds.
+        at: when the note was written, in monotonic seconds.
         began: when the process began, see :func:`_began`; "": not known.
     """
 
@@ -57,7 +57,7 @@ class HealthNote(msgspec.Struct, kw_only=True):
 
 
 class HealthFile:
-    """Writes the note of this process about its health. Nothing is written where there is no safe folder for it.
+    """Writes the note of this process about its health. Writes nothing if there is no safe folder.
 
     Args:
         role, name: see :class:`HealthNote`.
@@ -71,7 +71,7 @@ class HealthFile:
         self._path = None if folder is None else folder / f"{role}-{os.getpid()}"
 
     def write(self, *, ready: bool, reason: str = "") -> None:
-        """Note that the service lives, and if it is ready."""
+        """Write that the service lives, and whether it is ready."""
         if self._path is None:
             return
         note = HealthNote(
@@ -113,9 +113,9 @@ def health_notes() -> list[HealthNote]:
 
 
 def _began(pid: int) -> str:
-    """The moment at which a process began, as Linux counts it; "": not known.
+    """Return the moment at which a process began, in Linux's clock ticks; "": not known.
 
-    A service that was killed leaves its note, and its process id may be of another program by now.
+    A service that was killed leaves its note, and another program may have its process id by now.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")

@@ -9,16 +9,16 @@ from gearmesh.process_local import ProcessLocal
 
 __all__ = ["new_uuid"]
 
-#: UUIDs whose random digits are asked for together: asking the system takes longer than all else.
+#: The number of UUIDs for which one system call reads random digits: the call takes longer than all other steps.
 _UUIDS_PER_READ: Final = 64
 #: RFC 4122's variant in the first digit of the fourth part; its other two bits stay.
 _VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-#: By process, or a fork's two sides would make the same ones. Not every fork tells Python (uWSGI's does not).
+#: Each process has its own digits, or parent and child would make the same UUIDs. uWSGI forks without telling Python.
 _spare: ProcessLocal[list[str]] = ProcessLocal(list)
 
 
 def new_uuid() -> str:
-    """As ``str(uuid.uuid4())``, in a quarter of the time. Safe in threads and after a fork."""
+    """Return the same as ``str(uuid.uuid4())``, in a quarter of the time. Safe in threads and after a fork."""
     spare = _spare.get()
     try:
         digits = spare.pop()  # atomic

@@ -1,8 +1,8 @@
-"""Log records that say which task they belong to, and as lines: for people, or as JSON.
+"""Adds the task's name and UUID to log records, and formats records as lines: for people, or as JSON.
 
 gearmesh logs under the loggers ``gearmesh.…`` of :mod:`logging`, and installs no handler by itself:
-only its commands do. In a program of one's own, :class:`TaskFilter` on a handler gives every record
-the task's name and UUID, those of the task's own code and of the libraries it calls, too::
+only its commands do. In your own program, put a :class:`TaskFilter` on a handler. It gives the task's name
+and UUID to every record, also to those of the task's own code and of the libraries that it calls::
 
     handler = logging.StreamHandler()
     handler.addFilter(TaskFilter())
@@ -98,7 +98,7 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
 
 
 def _in_colour(stream: TextIO) -> bool:
-    """True for a terminal that shows colours, unless NO_COLOR is set; FORCE_COLOR asks for them anywhere."""
+    """True for a terminal that shows colours, unless NO_COLOR is set; with FORCE_COLOR, True for any stream."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):

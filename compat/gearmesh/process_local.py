@@ -55,7 +55,7 @@ class OwnSockets:
     worker held, and Redis would move a message to the dead worker's blocking wait.
 
     In the forked process the null device takes the socket's place, so that its descriptor's number stays in use:
-    nothing is sent to the server, and whatever closes the socket there later closes no other file.
+    nothing is sent to the server, and a later close of the socket there closes no other file.
     """
 
     def __init__(self) -> None:
@@ -78,12 +78,12 @@ class OwnSockets:
             return
         try:
             null = os.open(os.devnull, os.O_RDWR)
-        except OSError:  # no descriptor is free: the process keeps the sockets, and still leaves them alone
+        except OSError:  # no descriptor is free: the process keeps the sockets, and does not use them
             return
         for number in numbers:
             os.dup2(null, number, inheritable=False)
         os.close(null)
 
 
-#: The sockets of this process by which it is connected with brokers.
+#: The sockets that connect this process with brokers.
 OWN_SOCKETS: Final = OwnSockets()

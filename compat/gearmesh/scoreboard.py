@@ -18,23 +18,23 @@ from typing import NamedTuple, cast
 
 __all__ = ["CrashReport", "Scoreboard", "crash_report", "private_folder", "sweep"]
 
-#: Numbers before those of the slots: the deadline, since when an isolated job runs, whether there was too much memory,
-#: and when it was first found that its process is dead (unix ns; 0: it was not).
+#: Numbers before those of the slots: the deadline; the start of the last isolated job; 1 if the process used too much
+#: memory; and when another process first found it dead (unix ns; 0: none did).
 HEADER_NUMBERS = 4
 #: Seconds for which a dead process's scoreboard is kept: all leases have ended long before.
 DEAD_SCOREBOARD_TTL_S = 86400.0
 
 
 class Scoreboard:
-    """Keeps in shared memory what a worker process runs, so that its supervisor can read it after the process died.
+    """Lists in shared memory the jobs that a worker process runs; its supervisor reads them after the process died.
 
-    A child writes a number as it begins a job and another as it ends: no call, nothing to read for the supervisor
-    until it wants to know. What lies here survives the child's death, whatever it died of.
+    A child writes one number when a job begins and another when it ends. That takes no system call, and the supervisor
+    reads the numbers only when it needs them. The memory survives the child's death, whatever the cause.
 
     Args:
-        file: descriptor of the scoreboard's file, which is the Board's from now on; the other process maps the same.
+        file: descriptor of the scoreboard's file, which :meth:`close` closes. The other process maps the same file.
         slots: how many jobs may run at a time.
-        path: its name; None: this is not for us to remove, or it has none.
+        path: the file's name, which :meth:`close` removes; None: it has no name, or another process removes it.
     """
 
     def __init__(self, file: int, slots: int, path: Path | None = None) -> None:
@@ -45,15 +45,15 @@ class Scoreboard:
             os.ftruncate(file, size)
         self._memory = mmap.mmap(file, size)
         self._numbers = memoryview(self._memory).cast("q")
-        #: One place a slot: the fetch counter of what it runs, 0 for nothing.
+        #: One place for each slot: the fetch counter of the job that it runs, or 0.
         self.places = cast("MutableSequence[int]", self._numbers[HEADER_NUMBERS:])
 
     @classmethod
     def post(cls, consumer: str, slots: int) -> Scoreboard:
-        """Make a scoreboard that others of this machine and user find by the name of its consumer.
+        """Make a scoreboard that other processes of this machine and user find by its consumer's name.
 
-        Its file is locked as long as this process or one that inherits the descriptor has it open. Without a
-        safe folder it has no name: then others find out by the consumer's silence.
+        Its file is locked as long as this process, or one that inherits the descriptor, has it open. Without a
+        safe folder the file has no name: other workers then notice a death by the consumer's silence.
         """
         folder = private_folder(make=True)
         if folder is not None:
@@ -65,7 +65,7 @@ class Scoreboard:
     def _named(cls, folder: Path, path: Path, slots: int) -> Scoreboard:
         file, draft = tempfile.mkstemp(dir=folder)
         try:
-            # Locked before it has its name: one that is found unlocked is a dead process's.
+            # Lock the file before it has its name: an unlocked file belongs to a dead process.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             scoreboard = cls(file, slots, path)
             os.rename(draft, path)
@@ -79,7 +79,7 @@ class Scoreboard:
         """Close the file and the memory. Closing twice is fine.
 
         Args:
-            keep: leave the file to others, which see by it that its process is dead.
+            keep: leave the file, so that other workers see that its process is dead.
         """
         if self.file < 0:  # closed here, or in the process from which this one was forked
             return
@@ -122,7 +122,7 @@ class Scoreboard:
         self._numbers[2] = value
 
     def dead_for(self) -> float:
-        """Seconds since this was first asked about it: to be asked of a dead process's scoreboard only."""
+        """Return the seconds since the first call. Call it only for the scoreboard of a dead process."""
         if not self._numbers[3]:
             self._numbers[3] = time.time_ns()
         return (time.time_ns() - self._numbers[3]) / 1e9
@@ -136,8 +136,8 @@ class CrashReport(NamedTuple):
     """Says which deliveries a process ran when it died, and whether one of them is to blame.
 
     Attributes:
-        running: fetch counters of what it ran.
-        certain: one of those has brought it down; else it may have been killed for another reason.
+        running: fetch counters of the jobs that it ran.
+        certain: True if one of these jobs caused the death; False: there may have been another reason.
     """
 
     running: list[int]
@@ -147,7 +147,7 @@ class CrashReport(NamedTuple):
 def crash_report(consumer: bytes) -> CrashReport | None:
     """Read the crash report of a consumer whose process and supervisor are both dead.
 
-    None: one of them lives, or that can't be known, as with those of other machines and users.
+    None: one of the two lives, or this process cannot know, because they belong to another machine or user.
     """
     folder = private_folder()
     scoreboard = _left(folder / _name(consumer)) if folder is not None else None
@@ -173,7 +173,7 @@ def sweep() -> None:
 
 
 def _left(path: Path) -> Scoreboard | None:
-    """Open the scoreboard at ``path``; None: its process lives, or it is none."""
+    """Open the scoreboard at ``path``; None: its process lives, or the file is no scoreboard."""
     try:
         file = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -181,7 +181,7 @@ def _left(path: Path) -> Scoreboard | None:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return Scoreboard(file, os.fstat(file).st_size // 8 - HEADER_NUMBERS)
-    except (OSError, ValueError):  # it lives; or this is no scoreboard
+    except (OSError, ValueError):  # the process lives, or the file is no scoreboard
         os.close(file)
         return None
 
@@ -197,7 +197,7 @@ def _nameless() -> int:
 def _name(consumer: bytes) -> str:
     """Return a safe file name for a consumer, whose name may come from the server.
 
-    Folders may be shared by machines, and then locks need not be: so it is a name for this machine.
+    Machines may share a folder without sharing its locks, so each machine has names of its own.
     """
     return hashlib.sha1(_machine() + b" " + consumer, usedforsecurity=False).hexdigest()
 
@@ -213,7 +213,7 @@ def _machine() -> bytes:
 def private_folder(*, make: bool = False) -> Path | None:
     """Return this user's folder of scoreboards and other records of processes.
 
-    None: it does not exist, or another user could put false ones there.
+    None: it does not exist, or another user could put false records there.
     """
     try:
         path = Path(tempfile.gettempdir()) / f"gearmesh-{os.getuid()}"

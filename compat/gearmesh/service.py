@@ -1,4 +1,4 @@
-"""The life of a thread: it is started once, told to stop, and joined."""
+"""A thread that is started once, told to stop, and joined."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Service:
     A second start or stop does nothing, and neither does a start after a stop. Any thread may call the methods.
 
     Args:
-        name: the thread's.
+        name: the thread's name.
         run: the function. It returns soon after :attr:`stopping` is set.
-        wake: ends the function's waits for other things than :attr:`stopping`; called by each stop.
+        wake: a function that each :meth:`stop` calls. It ends waits of ``run`` for anything but :attr:`stopping`.
 
     Attributes:
         stopping: set by :meth:`stop`.

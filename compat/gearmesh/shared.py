@@ -1,4 +1,4 @@
-"""Objects of this process that are shared by name: the memory broker, the memory backend."""
+"""Shares objects of this process by name, such as memory brokers and memory backends."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 class SharedByName(Generic[T]):
     """Finds an object by name as long as any user of it lives.
 
-    Only weak references are kept: when the last user lets go, the object and its name are gone, and
-    the next :meth:`get` of that name makes a new one. So no object outlives the connections, or
-    the tests, that share it.
+    It keeps weak references only: when the last user drops the object, the object and its name are gone,
+    and the next :meth:`get` of that name makes a new one. So no object outlives the connections, or the
+    tests, that share it.
 
     Args:
         make: called with the name, makes the object.
@@ -38,7 +38,7 @@ class SharedByName(Generic[T]):
             return found
 
     def put(self, name: str, shared: T) -> None:
-        """Let others find this object by a name that is not in use. Raises ValueError if it is."""
+        """Share an object under a name that is not in use. Raises ValueError if the name is in use."""
         with self._lock:
             if name in self._objects:
                 raise ValueError(f"the name {name!r} is in use")

@@ -20,7 +20,7 @@ class ServiceNotifier:
     The variables are removed from the environment, so that programs which tasks start do not speak for the service.
 
     Args:
-        environment: the process's.
+        environment: the environment variables of the process.
     """
 
     def __init__(self, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -36,15 +36,15 @@ class ServiceNotifier:
         self._said: set[str] = set()
 
     def ready(self) -> None:
-        """Say that the service has started; a repetition after systemd has got it says nothing."""
+        """Say that the service has started. Once systemd has received that, a further call sends nothing."""
         self._once("READY=1")
 
     def stopping(self) -> None:
-        """Say that the service stops; a repetition after systemd has got it says nothing."""
+        """Say that the service stops. Once systemd has received that, a further call sends nothing."""
         self._once("STOPPING=1")
 
     def alive(self, status: str = "") -> None:
-        """Say that the service lives, and in a few words what it does."""
+        """Say that the service lives. ``status``: its present work in a few words."""
         text = " ".join(status.split())
         self._send("WATCHDOG=1" + (f"\nSTATUS={text}" if text else ""))
 
@@ -53,7 +53,7 @@ class ServiceNotifier:
             self._said.add(state)
 
     def _send(self, state: str) -> bool:
-        """Send a state; False if systemd has no room for it now, or is gone, which must not hold up the service."""
+        """Send a state without waiting; False if systemd has no room for it now, or is gone."""
         if not self._address:
             return True
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

@@ -12,12 +12,12 @@ UUID_LENGTH = 41
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """``1 task``, ``2,000 tasks``, ``3 processes``; ``plural``: the noun's plural if that is not enough."""
+    """Write a number with its noun: ``1 task``, ``2,000 tasks``, ``3 processes``. ``plural``: an irregular plural."""
     return f"{count:,} {noun if count == 1 else plural or noun + ('es' if noun.endswith('s') else 's')}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``12.3 ms``, ``2 s``, ``5 min``, ``24 h``, ``7 days``."""
+    """Write seconds for people: ``12.3 ms``, ``2 s``, ``5 min``, ``24 h``, ``7 days``."""
     if seconds < 1:
         milliseconds = seconds * 1000
         return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{float(f'{milliseconds:.3g}'):.3g} ms"
@@ -30,10 +30,10 @@ def duration(seconds: float) -> str:
 
 
 def local_time(unix_ns: int) -> str:
-    """Unix nanoseconds as local time with its offset, as lines of the log have it: ``2026-11-29T02:00:00+01:00``."""
+    """Write unix nanoseconds as local time with its offset, for log lines: ``2026-11-29T02:00:00+01:00``."""
     return datetime.fromtimestamp(unix_ns // 10**9).astimezone().isoformat()
 
 
 def short_id(uuid: str) -> str:
-    """The beginning of a UUID that gearmesh or Machinery made; any other id as it is."""
+    """Return the beginning of a UUID that gearmesh or Machinery made, and any other id as it is."""
     return uuid[:SHORT_ID_LENGTH] if len(uuid) == UUID_LENGTH and uuid.startswith("task_") else uuid

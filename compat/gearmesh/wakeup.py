@@ -10,10 +10,10 @@ __all__ = ["Wakeup"]
 
 class Wakeup:
     """Wakes the one thread that waits for it; like an Event that a wait clears. It is a bare lock: the interpreter's
-    Event makes another lock for each wait, and runs Python code in both threads while the woken one is awaited.
+    Event makes another lock for each wait, and runs Python code in both threads before the woken one goes on.
 
-    A signal handler may set it. An Event that its own thread waits for would then wait for itself, if the signal comes
-    while that thread has the Event's inner lock.
+    A signal handler may set it. An Event would wait for ever if the signal came while the waiting thread, in which
+    the handler runs, had the Event's inner lock.
     """
 
     __slots__ = ("_unset",)

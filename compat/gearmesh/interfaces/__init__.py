@@ -6,9 +6,9 @@ these protocols only; ``transports/``, ``backends/`` and ``locks/`` implement th
 The parts, in the order in which a task passes through them:
 
 ``commit``
-    :class:`~.commit.Commit` is all that one call or one delivery changes: states, publishes, the settling, the chord.
-    :class:`~.commit.Delivery` is a message as one consumer received it, :class:`~.commit.Settle` says what becomes
-    of it, and an :data:`~.commit.Outcome` says what became of a Commit.
+    :class:`~.commit.Commit` holds all changes of one call or one delivery: states, publishes, the settling, the chord.
+    :class:`~.commit.Delivery` is a message as one consumer received it, :class:`~.commit.Settle` says how it is
+    settled, and an :data:`~.commit.Outcome` says how a Commit ended.
 ``transport``
     :class:`~.transport.Channel` is what a broker must do: carry Commits out, keep leases, list messages. kombu's own
     interface brings the messages. Further protocols are for verbs of some brokers.
@@ -23,7 +23,7 @@ The parts, in the order in which a task passes through them:
     :class:`~.lock.Lock` lets one of several schedulers send a periodic task.
 
 Begin reading with ``commit``, then :class:`~.transport.Channel`. The contracts in :mod:`gearmesh.testing.contracts`
-test what is written here; ``commits/flusher.py`` shows how a channel and a backend work together.
+test these rules; ``commits/flusher.py`` shows how a channel and a backend work together.
 
 Rules for all implementations:
 

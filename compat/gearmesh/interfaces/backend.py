@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: A function that the backend calls when tasks have ended. Its arguments: the UUIDs of the tasks that have succeeded;
-#: the UUIDs of those that have failed; the states that the backend has received already. The others must be read.
+#: the UUIDs of those that have failed; the states that the backend has received already. Read the other states.
 Wake = Callable[[Sequence[str], Sequence[str], Sequence[TaskState]], None]
 
 
@@ -49,8 +49,8 @@ class Backend(Protocol):
         does so on this backend. RECEIVED and STARTED never replace SUCCESS or FAILURE: they are dropped.
 
         Raises:
-            Unstorable: the server refuses one of the states. The others are stored, or are when they are written
-                again without it.
+            Unstorable: the server refuses one of the states. The others are stored, or will be once the caller writes
+                them again without it.
         """
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
@@ -82,14 +82,14 @@ class Backend(Protocol):
         """
 
     def touch(self, uuids: Sequence[str]) -> None:
-        """Let the existing ones of these states and metas live ``expire`` seconds from now."""
+        """Let those of these states and metas that exist live ``expire`` seconds from now."""
 
     def purge(self, uuids: Sequence[str]) -> None:
         """Delete the states, the group metas and all else that is kept under ``uuids``."""
 
     def watch(self, wake: Wake) -> Callable[[], None] | None:
-        """Announce tasks whose states became final: call ``wake(succeeded, failed, states)`` from a thread of the
-        backend's.
+        """Announce tasks whose states became final: call ``wake(succeeded, failed, states)`` from one of the backend's
+        threads.
 
         Only states that gearmesh's workers commit are announced (Go never notifies), so an announcement is a shortcut
         that may be missed.
@@ -116,12 +116,12 @@ class CountsMembers(Protocol):
         Args:
             group_uuid: the group.
             task_uuid: the member.
-            again: an earlier delivery of the member may have put it there. If False, the server is asked only if an
-                earlier :meth:`count` of this process broke off.
+            again: an earlier delivery of the member may have put its state there. If False, the server is asked only
+                if an earlier :meth:`count` of this process broke off.
             members: how many the group has; 0: not known.
 
         Raises:
-            ChordBusy: another caller looks, or may be about to take the states of all. Nothing was done.
+            ChordBusy: another caller reads the group's states, or may be about to claim them. Nothing was done.
         """
 
     def count(self, finals: Sequence[tuple[str, TaskState]]) -> None:
@@ -139,8 +139,8 @@ class CountsMembers(Protocol):
             again: an earlier delivery of ``by`` may have claimed them.
             own: the final state of ``by``, if it is not counted yet: it is counted now, or claimed with the others.
 
-        Returns False if some states are missing, or if another member has the claim. That one is not settled before
-        the chord has fired, so a redelivery of it tries again if it fails.
+        Returns False if some states are missing, or if another member has the claim. The delivery of that member is
+        settled after the chord has fired; if the member fails before, its redelivery tries again.
 
         Raises:
             ChordBusy: repeat the call soon, without ``own``, which is counted or remembered now. Either a Go worker may
@@ -149,7 +149,7 @@ class CountsMembers(Protocol):
         """
 
     def gathered(self, group_uuid: str, by: str) -> list[TaskState] | None:
-        """The states that ``by`` has claimed, in the members' order where it is known; None: it has no claim."""
+        """Return the states that ``by`` has claimed, in the members' order if it is known; None: it has no claim."""
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
         """End the claim of ``by``: delete the group if the chord has ``fired``, else put the states back."""
@@ -159,14 +159,16 @@ class CountsMembers(Protocol):
 class PaidByRead(Protocol):
     """A backend whose reads are paid one by one (DynamoDB's), so that waiting for results must not ask too often."""
 
-    #: Seconds between two reads for one who waits, at least, unless the caller chose an interval.
+    #: The smallest number of seconds between two reads of one waiting caller, unless the caller chose an interval.
     min_poll_interval_s: float
 
 
 @runtime_checkable
 class ReadsWhereItHears(Protocol):
-    """A backend whose ``read`` the thread that calls a watch's ``wake`` may call, and whose announcements come after
-    what they announce (Redis')."""
+    """A backend whose ``read`` may be called in the thread that calls a watch's ``wake`` (Redis').
+
+    It announces a state after it has stored the state.
+    """
 
     #: True.
     reads_where_it_hears: bool
@@ -196,7 +198,7 @@ class SupportsSearch(Protocol):
 
 @runtime_checkable
 class SupportsRevocation(Protocol):
-    """A backend that keeps the UUIDs of tasks that must not run, and tells workers of them."""
+    """A backend that keeps the UUIDs of tasks that must not run, and announces them to workers."""
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         """Revoke tasks for ``seconds`` from now, and announce it. An earlier revocation that lasts longer stays."""
@@ -205,10 +207,10 @@ class SupportsRevocation(Protocol):
         """Read all UUIDs that are revoked now, with the seconds for which they still are."""
 
     def watch_revoked(self, wake: Callable[[dict[str, float]], None]) -> Callable[[], None]:
-        """Call ``wake`` with what is revoked from now on, in the form of :meth:`revoked`.
+        """Call ``wake`` with the tasks that are revoked from now on, in the form of :meth:`revoked`.
 
-        The calls come from a thread of the backend's. The first call, and the first after a lost connection, has all
-        that is revoked, so nothing is missed.
+        The calls come from one of the backend's threads. The first call, and the first after a lost connection, has
+        all revoked tasks, so none is missed.
 
         Returns a function that ends the watch.
         """
@@ -230,4 +232,4 @@ class SupportsClaims(Protocol):
         """Give ``key`` to ``holder`` for ``seconds`` if it has no holder; return the holder that it has now."""
 
     def release(self, claims: Sequence[tuple[str, str]]) -> None:
-        """Free the keys of these (key, holder) pairs; a key that another one holds stays so."""
+        """Free the keys of these (key, holder) pairs; a key that has another holder stays claimed."""

@@ -1,4 +1,4 @@
-"""Values that say what one delivery, or one call of a task, changes.
+"""Values that hold the changes of one delivery, or of one call of a task.
 
 A worker writes states, sends messages and acknowledges in one way only: it gives :class:`Commit` values to a channel,
 through a :class:`~gearmesh.commits.flusher.Flusher`. A call of a task is a Commit that settles nothing.
@@ -35,9 +35,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         queue: the name of the queue that it came from.
         consumer: the name under which the consumer takes messages.
-        id: a number that this consumer uses once. It is never the task's UUID: two deliveries may carry one.
-        redelivered: how many consumers lost this message before; 0 for a first delivery. Where
-            ``Channel.counts_losses`` is False, a number above 0 says only that there was one.
+        id: a number that this consumer uses once. It is never the task's UUID: two deliveries may carry the same UUID.
+        redelivered: how many consumers lost this message before; 0 for a first delivery. If
+            ``Channel.counts_losses`` is False, a number above 0 says only that at least one did.
         crash_count: how many processes died while they ran this message and nothing else; a process that may have
             been killed for another reason counts a quarter. 0: a process died while it ran this message among others.
             None: no process is known to have died while it ran this message.
@@ -46,8 +46,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         duplicate_attempt: 0 normally. Positive if the publisher does not know whether an earlier copy reached the
             broker (``redelivered`` is positive then, too): it counts how often consumers have received this possible
             duplicate. Settled ``tail``, the message returns with the next number.
-        republished: the broker itself moved the message here when its delay was over. A RabbitMQ that was killed then
-            may have it twice.
+        republished: the broker itself moved the message here when its delay was over. A RabbitMQ that was killed at
+            that moment may have the message twice.
     """
 
     queue: str
@@ -66,15 +66,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Settle(msgspec.Struct, frozen=True, gc=False):
-    """Decides what becomes of a delivery.
+    """Says how a delivery is settled.
 
     Attributes:
         delivery: the delivery.
         how: one of
 
             ``ack``    the task ended: the message is deleted;
-            ``keep``   the delivery stays unacked. The Commit happens only if it still is;
-            ``head``   the message returns to the head of its queue, in its old order among others that do;
+            ``keep``   the delivery stays unacked. The Commit happens only if it is still unacked;
+            ``head``   the message returns to the head of its queue; messages that return there keep their order;
             ``tail``   the message returns to the tail of its queue, unchanged;
             ``park``   this worker has not registered the task. The message goes to the tail the first time; later it
             is parked, for 50 ms at first and twice as long each time, up to 30 s. It is dead-lettered once ``max_age``
@@ -144,8 +144,8 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         group_uuid: the group.
-        by: the name of the one that tries. A redelivery of the same message has the same name (the member's UUID), so
-            it wins again.
+        by: names the delivery that tries. A redelivery of the same message has the same name (the member's UUID), so it
+            wins again.
         states: the callback's states.
         publishes: the callback's message.
     """
@@ -157,7 +157,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All that one delivery, or one call, changes.
+    """Holds all changes of one delivery, or of one call.
 
     A channel that has enlisted the backend does all of it in one step or none of it. In other cases the flusher
     writes ``states`` first, then the channel sends ``publishes``, then it carries ``settle`` out.
@@ -165,17 +165,17 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         states: task states to write, in order.
         publishes: messages to send, in order.
-        settle: what becomes of the delivery; None: nothing is settled.
+        settle: how the delivery is settled; None: nothing is settled.
         member: the group that the first of ``states`` belongs to, if that is final; None: no group.
         chord: the group to check once ``states`` are written; None: no chord. If it is complete the outcome is
             ``complete`` and nothing is sent or settled: the caller commits again with ``trigger`` in place of
             ``chord``.
         trigger: the chord to fire; None: no chord. All else in the Commit happens whether it wins the trigger or not.
-        again: the task had ended before, so what is sent now may have been sent then.
-        fresh: a stored final state of a task that is to be PENDING is left over from an earlier run under the same
-            UUID.
-        new_uuid: it is PENDING and one message for now of a task whose UUID was made for this call, so a stored state
-            shows that the Commit was carried out before.
+        again: the task had ended before, so the messages may have been sent then.
+        fresh: a stored final state of a task that this Commit sets to PENDING is left over from an earlier run under
+            the same UUID.
+        new_uuid: the Commit is PENDING and one message without a delay, for a task whose UUID was made for this call.
+            So a stored state shows that the Commit was carried out before.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -190,12 +190,12 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def heads_last(commit: Commit) -> tuple[int, int]:
-    """Sort what returns to the head last, the newest first, so that the oldest ends up before all others."""
+    """Return a sort key: messages that return to the head come last, the newest first, so the oldest ends in front."""
     settle = commit.settle
     return (1, -settle.delivery.id) if settle is not None and settle.how == "head" else (0, 0)
 
 
-#: Says what became of a Commit.
+#: The outcome of a Commit:
 #:
 #: ``done``             everything happened, now or in an earlier attempt whose reply was lost;
 #: ``lost``             the delivery is not held any more: its consumer lost it and nothing happened, or, if the same

@@ -1,4 +1,4 @@
-"""Protocols for readers that page through everything with bounded work: a dashboard's.
+"""Protocols for readers that page through everything with bounded work, such as a dashboard.
 
 A walk visits a store in steps. It begins with the cursor ``""``; each step gives the cursor of the next one, and ``""``
 after the last. All that is there during the whole walk is visited at least once; an entry that comes or goes meanwhile
@@ -15,9 +15,10 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["HISTORY_BLOCK_MINUTES", "Minutes", "SupportsHistory", "SupportsPaging", "SupportsStateWalk"]
 
-#: Minutes that are kept together.
+#: The number of minutes that a broker keeps under one key.
 HISTORY_BLOCK_MINUTES: Final = 60
-#: Minute of the Unix time -> outcome -> how many tasks ended so. "run_ms": milliseconds that they ran.
+#: Minute of the Unix time -> outcome -> how many tasks had it. Beside the outcomes, "run_ms": the milliseconds that
+#: these tasks ran.
 Minutes = dict[int, dict[str, int]]
 
 

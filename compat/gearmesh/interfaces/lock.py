@@ -23,7 +23,7 @@ class Claim:
         due_ns: when the firing is due.
         next_ns: when the periodic task is due again.
         now_ns: the time by the scheduler's clock.
-        keep: seconds for which the lock remembers that this was fired; above 0.
+        keep: seconds for which the lock remembers this firing; above 0.
     """
 
     key: str
@@ -36,11 +36,11 @@ class Claim:
     @property
     def value(self) -> str:
         """The text that Machinery stores under the key: the moment until which no other scheduler fires."""
-        return str(self.next_ns - 1)  # Go: so that the next firing never meets it
+        return str(self.next_ns - 1)  # Go: one ns early, so that the lock does not refuse the next firing
 
     @property
     def late(self) -> bool:
-        """True if the task is due again by now. Machinery's key is about that firing then, and not about this one."""
+        """True if the task is due again by now. Machinery's key is then about that later firing."""
         return self.now_ns >= self.next_ns
 
     @property
@@ -59,29 +59,29 @@ class Lock(Protocol):
 
     #: Exceptions that mean "the server cannot be reached; repeat the call later".
     connection_errors: tuple[type[BaseException], ...]
-    #: False if all that the lock knows ends with this object.
+    #: False if the lock forgets everything when this object ends.
     keeps: bool
 
     def take(self, claim: Claim) -> bool:
-        """Take the right to fire: True for one holder, and for that one again if it repeats the claim.
+        """Take the right to fire: True for one holder, and again if that holder repeats the claim.
 
         A firing that is in time is refused while the key holds a moment not before ``due_ns``, since this firing or a
-        later one was sent then; else the key is replaced. A late one (:attr:`Claim.late`) is refused if this firing or
-        a later one is known to have been sent; Machinery's key stays as it is.
+        later one was sent then; else the key is replaced. A late firing (:attr:`Claim.late`) is refused if it, or a
+        later one, is known to have been sent; Machinery's key stays as it is.
 
         Raises:
             LockError: the key holds a value that no scheduler writes.
         """
 
     def fired(self, key: str) -> int | None:
-        """The moment (unix ns) at which the last firing that was sent was due; None: not known, or forgotten.
+        """Return the moment (unix ns) at which the last sent firing was due; None: not known, or forgotten.
 
         Raises:
             LockError: the key holds a value that no scheduler writes.
         """
 
     def begin(self, key: str, at_ns: int, keep: float) -> int:
-        """As :meth:`fired`; if that is None, remember ``at_ns`` for ``keep`` seconds as if it had been fired."""
+        """Do as :meth:`fired`; if that is None, remember ``at_ns`` for ``keep`` seconds as if it had been fired."""
 
     def close(self) -> None:
         """Release connections; locked keys stay locked. A second call does nothing."""

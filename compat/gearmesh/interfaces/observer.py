@@ -1,7 +1,7 @@
 """The protocol of observers, which see the life of tasks in a worker process: metrics, traces, history.
 
-A worker without observers pays nothing for them. One that observes flushes only is called once a batch, by the thread
-that commits.
+A worker without observers pays nothing for them. The thread that commits calls :meth:`TaskObserver.flushed` once a
+batch.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Flush(msgspec.Struct, frozen=True, gc=False):
 class TaskObserver:
     """Sees the life of tasks in a worker, and does nothing itself.
 
-    Override the methods that you need. The worker logs what an observer raises, and goes on.
+    Override the methods that you need. The worker logs an observer's exceptions, and goes on.
     """
 
     def begins(self, job: ObservedJob) -> object:

@@ -1,8 +1,8 @@
 """The interface of transports: the verbs that a gearmesh channel has beyond kombu's own.
 
 A transport is a kombu transport, so ``kombu.Connection``, ``Consumer`` and ``Producer`` work with it. kombu's interface
-brings messages to a consumer's callback; all else that gearmesh does with a broker are the methods of
-:class:`Channel`. A channel belongs to one thread; only :meth:`Channel.wake` may be called from another.
+brings messages to a consumer's callback; gearmesh does everything else by the methods of :class:`Channel`. A channel
+belongs to one thread; only :meth:`Channel.wake` may be called from another.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 #: Content type of a kombu message whose body is a Machinery signature, sent and read as raw bytes.
 SIGNATURE_CONTENT_TYPE = "application/x-machinery"
 
-#: Part of a lease after which a heartbeat is overdue: they come three times a lease.
+#: Part of a lease after which a heartbeat is overdue: a consumer sends three of them in a lease.
 OVERDUE_LEASE_SHARE = 0.4
 
 #: Takes the bytes of messages that were deleted.
@@ -125,11 +125,11 @@ class ParkedMessage(msgspec.Struct, frozen=True):
 
 
 class ConsumerReport(msgspec.Struct, frozen=True):
-    """Says what one consumer of a queue holds, and when it last sent a heartbeat.
+    """Holds the unacked deliveries of one consumer of a queue, and the time since its last heartbeat.
 
     Attributes:
-        name: the consumer's.
-        bodies: the original bytes of its unacked deliveries, those included that it was sent and has not picked up.
+        name: the consumer's name.
+        bodies: the original bytes of its unacked deliveries. The broker may have sent it some that it has not read.
         silent_s: seconds since its last heartbeat, by the server's clock; infinity: it is known to be dead; None: it
             has sent none yet.
     """
@@ -149,8 +149,8 @@ class RateRequest(NamedTuple):
     Attributes:
         queue: the queue of the delivery; each queue has rates of its own.
         task: the task's name.
-        pause: seconds between two runs of the task; above 0. They are for all workers of the queue if the broker has a
-            place to count (Redis), else for this process.
+        pause: seconds between two runs of the task; above 0. The rate holds for all workers of the queue if the broker
+            can count (Redis), else for this process.
         body: the bytes of the message; they identify its reservation.
     """
 
@@ -180,7 +180,7 @@ class Channel(Protocol):
     keeps_order: bool
     #: False: :meth:`recover` notes nothing about the messages that ran; the broker itself counts deliveries.
     records_crashes: bool
-    #: False: the broker does not tell what it has taken, so a repeated :meth:`commit` may publish again.
+    #: False: the broker does not tell which messages it has taken, so a repeated :meth:`commit` may publish them again.
     publishes_once: bool
     #: The number of dead letters that one call of :meth:`take_dead` should take. It is large where each call reads
     #: all dead letters.
@@ -242,8 +242,8 @@ class Channel(Protocol):
             crashed: the process died, so the loss counts against the messages (``Delivery.redelivered``).
             running: ids of the deliveries that ran when it died: these messages are isolated from now on
                 (``Delivery.isolate``). None: not known.
-            certain: one of these brought the process down. If not, or if ``running`` is None, only messages that were
-                lost twice are isolated, and a death while one ran alone counts a quarter.
+            certain: one of these deliveries caused the death. If not, or if ``running`` is None, only messages that
+                were lost twice are isolated, and a death while one ran alone counts a quarter.
 
         Returns how many deliveries there were. A repetition finds none.
         """
@@ -252,7 +252,7 @@ class Channel(Protocol):
         """Read the first ``limit`` waiting messages of ``queue``, in order, without taking them.
 
         Raises:
-            GearmeshError: the broker shows none without delivering it (``lists_pending`` is False).
+            GearmeshError: the broker shows no message without delivering it (``lists_pending`` is False).
         """
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
@@ -289,7 +289,7 @@ class Channel(Protocol):
 
 @runtime_checkable
 class CountsReaped(Protocol):
-    """A channel that counts what its reaper returns (Redis); on other brokers the broker itself returns it."""
+    """A channel that counts the deliveries that its reaper returns (Redis); other brokers return them by themselves."""
 
     def take_reaped(self) -> dict[str, int]:
         """Return the number of deliveries, by queue, that :meth:`Channel.reap` has recovered since the last call."""
@@ -307,8 +307,8 @@ class TellsLosses(Protocol):
 class RedeliversOnDisconnect(Protocol):
     """A channel whose broker gives an unacked delivery to another consumer when the connection ends (RabbitMQ).
 
-    There a Commit settles nothing once the delivery's own connection has ended: the message is redelivered, perhaps to
-    another consumer. What it publishes is published again, since the broker does not tell if it took it the first time.
+    Once a delivery's own connection has ended, no Commit can settle it: the broker redelivers the message, perhaps to
+    another consumer. A repeated Commit publishes its messages again, since the broker does not tell if it has them.
     """
 
     def is_lost(self, settle: Settle) -> bool:
@@ -343,15 +343,15 @@ class SupportsStreaming(Protocol):
         Args:
             chunks: parts of the batch. The channel asks for the next one, and sends it, while confirms of the earlier
                 ones are still to come. An error that the iterable raises is raised once these are confirmed.
-            sent: called when the stream ends or raises, with the places, in the chunks that were asked for, of the
-                Commits that the broker has confirmed. Each of them publishes one message.
+            sent: called when the stream ends or raises, with the places of the Commits that the broker has confirmed,
+                counted through all chunks that the channel has asked for. Each Commit publishes one message.
             again: this is a repetition: the messages are marked as possible duplicates. So are those of a Commit whose
                 own ``again`` is set.
             waits: messages that a queue refuses are sent again for a while. False raises PublishError at once.
 
         Raises:
-            PublishError: a queue refuses messages. It has a ``__cause__`` if RabbitMQ may have some that it has not
-                confirmed.
+            PublishError: a queue refuses messages. It has a ``__cause__`` if RabbitMQ may have taken some without
+                confirming them.
 
         Raises the transport's ``connection_errors``, after ``sent`` was called.
         """
