@@ -1,9 +1,10 @@
 """Carries out Commits over a channel and a backend, and finds out which groups are complete.
 
-- ``flusher``: takes the Commits of one batch. Where the channel has enlisted the backend (one Redis), it is one step
-  of the channel. Elsewhere it writes states first, then takes the triggers of complete groups, then publishes and
-  settles, so that each step finds what it needs; a flush that broke off says which part remains.
-- ``group_completion``: decides that a group is complete, and reads the states with which its chord fires. Most backends
+- ``flusher``: carries out the Commits of one batch. If the channel has enlisted the backend (one Redis), the batch is
+  one step of the channel. Otherwise the flusher writes states first, then takes the triggers of complete groups, then
+  publishes and settles, so that each step finds the data that it needs. After a flush that broke off, it returns the
+  Commits that remain.
+- ``group_completion``: decides if a group is complete, and reads the states with which its chord fires. Most backends
   list a group's members; RabbitMQ counts their final states.
 - ``group_cache``: the metas of groups, and how many leading members are known to be final, so that a completion
   costs O(1) and not O(members). All backends and the Celery bridge remember groups in it.

@@ -47,8 +47,7 @@ class _Step(msgspec.Struct, gc=False):
 
 
 class Flusher:
-    """Carries out Commits through one channel and one backend: in one step if both are one Redis, else one after
-    another.
+    """Carries out Commits through one channel and one backend: in one step if both are the same Redis, else in several.
 
     Belongs to the channel's thread.
     """
@@ -59,22 +58,22 @@ class Flusher:
         self._groups = groups_of(backend)
         #: True if a Commit happens as a whole or not at all.
         self.atomic = channel.enlist(backend)
-        #: The channel as one that knows which deliveries are lost; else None.
+        #: The channel, if it knows which deliveries are lost; else None.
         self._telling = channel if isinstance(channel, TellsLosses) else None
-        #: The channel as one whose deliveries are lost with its connection; else None.
+        #: The channel, if its deliveries are lost with its connection; else None.
         self.drifting = channel if isinstance(channel, RedeliversOnDisconnect) else None
-        #: The channel as one that takes a producer's next Commits before it has confirmed those before; else None.
+        #: The channel, if it takes a producer's next Commits before it has confirmed the earlier ones; else None.
         self.streaming = channel if isinstance(channel, SupportsStreaming) and not self.atomic else None
-        #: once the last flush has sent something, for each of its Commits: its states need not be written again
+        #: for each Commit of the last flush: True if its states need not be written again; empty until that flush sends
         self._written: list[bool] = []
 
     def flush(
         self, commits: Sequence[Commit], token: Token | None = None, *, again: bool = False
     ) -> list[Outcome]:
-        """Carry out Commits in order; one outcome each.
+        """Carry out Commits in order, and return the outcome of each.
 
         Raises the channel's or the backend's ``connection_errors`` when the outcome is unknown: the same call
-        may be repeated (publishes only under the same ``token``). ``again``: this may have happened before.
+        may be repeated (publishes only under the same ``token``). ``again``: an earlier call may have carried them out.
         """
         if self.atomic:
             return self._channel.commit(commits, token=token)
@@ -82,7 +81,7 @@ class Flusher:
         return self._split(commits, token, again)
 
     def remaining(self, commits: Sequence[Commit]) -> list[Commit]:
-        """The Commits, or parts of them, to flush again after a flush that broke off.
+        """Return the Commits, or the parts of them, to flush again after a flush that broke off.
 
         Once messages were sent, the Commits come without the states that were written: the tasks of these messages may
         have begun, and may have written later states.
@@ -95,13 +94,13 @@ class Flusher:
         ]
 
     def release_group(self, group_uuid: str, by: str) -> None:
-        """The member ``by`` will not fire its group's chord, nor come again."""
+        """Give up the claim of the member ``by``, which will neither fire its group's chord nor be delivered again."""
         self._groups.finish(group_uuid, by, False)
 
     def _split(self, commits: Sequence[Commit], token: Token | None, again: bool) -> list[Outcome]:
-        """Go's order: whatever a later step needs is there before it.
+        """Carry out the steps in Go's order, in which each step finds the data that it needs.
 
-        A repeated flush writes the same states and finds its triggers its own: only the last step needs a
+        A repeated flush writes the same states and gets the same triggers again, so only the last step needs a
         fence.
         """
         steps = [_Step(commit) for commit in commits]

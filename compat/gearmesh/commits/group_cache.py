@@ -12,14 +12,14 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["CachedGroup", "GroupCache", "leading"]
 
-#: Members of the first read, and of any read: most completions find that the next member still runs.
+#: Members in the first read, and the most in any read: most completions find that the next member still runs.
 FIRST_READ_MEMBERS, MAX_READ_MEMBERS = 2, 512
 #: The largest number of members of a group, after the first that still runs, that are remembered as final.
 MAX_ENDED_OUT_OF_ORDER = 10_000
 
 
 class CachedGroup:
-    """One group: its meta, its members' UUIDs, how many leading ones are known to be final, and which others are."""
+    """One group: its meta, its members' UUIDs, how many leading members are known to be final, and other final ones."""
 
     __slots__ = ("ahead", "known", "members", "meta", "pruned", "touched_at", "uuid")
 
@@ -29,9 +29,9 @@ class CachedGroup:
         self.members = meta.TaskUUIDs
         self.known = 0
         self.ahead: set[str] = set()
-        #: as many leading members are not in ``ahead``
+        #: the number of leading members that were removed from ``ahead``
         self.pruned = 0
-        #: monotonic time since when its keys have their full life
+        #: monotonic time at which its keys last got their full life
         self.touched_at = time.monotonic() - _age_s(meta)
 
 
@@ -72,11 +72,11 @@ class GroupCache:
         return group
 
     def put(self, meta: GroupMeta) -> CachedGroup:
-        """Remember a group whose meta is at hand; one that is remembered already keeps its progress."""
+        """Remember a group by its meta; a group that is remembered already keeps its progress."""
         return self._groups.get(meta.GroupUUID) or self._groups.setdefault(meta.GroupUUID, CachedGroup(meta))
 
     def forget(self, uuid: str) -> None:
-        """Forget a group, whose members' states are not what they were."""
+        """Forget a group, because its states were deleted or replaced."""
         self._groups.pop(uuid)
 
     def note(self, uuid: str, known: int) -> None:
@@ -136,7 +136,7 @@ class GroupCache:
 
 
 def _age_s(meta: GroupMeta) -> float:
-    """Return the seconds since the group was sent, with the states of its members; infinity if there is no telling."""
+    """Return the seconds since the group was sent, with the states of its members; infinity: not known."""
     try:
         age = (time.time_ns() - parse(meta.CreatedAt)) / 1e9
     except RemoteProtocolError:

@@ -1,6 +1,6 @@
-"""Decides that a group is complete, and with which states its chord fires.
+"""Decides if a group is complete, and reads the states with which its chord fires.
 
-Only commits in steps ask here: where broker and results are on one Redis, ``redis_client/lua/commit.lua`` decides.
+Only flushes in several steps use it: if broker and results are on one Redis, ``redis_client/lua/commit.lua`` decides.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ Ended = tuple[str, TaskState]
 
 
 class GroupCompletion(Protocol):
-    """The questions of a flush about groups, in this order. Belongs to one thread."""
+    """Answers a flush's questions about groups. A flush calls these methods in order, in one thread."""
 
     def look(self, commit: Commit) -> Ended | None:
-        """Before any state is written: the member's final state, if it is to be counted.
+        """Return the member's final state if it is to be counted. Called before any state is written.
 
-        It is then given to :meth:`count`, or to :meth:`complete` with its commit.
+        The flush then gives it to :meth:`count`, or to :meth:`complete` with its commit.
 
         Raises:
             ChordBusy: the commit has to wait.
         """
 
     def count(self, finals: Sequence[Ended]) -> None:
-        """After the states are written: put these into their groups."""
+        """Put these final states into their groups. Called after the states are written."""
 
     def complete(self, commit: Commit, final: Ended | None) -> bool:
-        """True if the chord that the commit's member belongs to is to be fired by it."""
+        """True if the commit's member is to fire its chord."""
 
     def finish(self, group_uuid: str, by: str, fired: bool) -> None:
-        """After everything: the callback was sent, or will not be by this member."""
+        """End the turn of the member ``by``, which has sent the callback (``fired``) or will not send it."""
 
 
 def groups_of(backend: Backend) -> GroupCompletion:
-    """The GroupCompletion for a backend: its members are listed, or counted."""
+    """Return the GroupCompletion for a backend, which lists a group's members or counts them."""
     return _CountedMembers(backend) if isinstance(backend, CountsMembers) else _ListedMembers(backend)
 
 
 def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskState | None] | None:
-    """The states with which the chord of a complete group fires, in the members' order where it is known.
+    """Return the states with which the chord of a complete group fires, in the members' order if it is known.
 
-    None in place of a state that has expired. None for all: what the member ``by`` had gathered is lost, the group
-    is to be looked at again.
+    A None in the list stands for a state that has expired. None instead of a list: the member ``by`` has lost the
+    states that it had gathered, so the caller must ask again if the group is complete.
     """
     if isinstance(backend, CountsMembers):
         return backend.gathered(group_uuid, by)
@@ -63,7 +63,7 @@ def member_states(backend: Backend, group_uuid: str, by: str) -> Sequence[TaskSt
 
 
 class _ListedMembers:
-    """Groups whose members stand in a GroupMeta."""
+    """Reads a group's members from its GroupMeta."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -97,7 +97,7 @@ class _ListedMembers:
 
 
 class _CountedMembers:
-    """Groups whose members' final states are collected, see :class:`~gearmesh.interfaces.backend.CountsMembers`."""
+    """Counts a group's members by their final states, see :class:`~gearmesh.interfaces.backend.CountsMembers`."""
 
     def __init__(self, backend: CountsMembers) -> None:
         self._backend = backend

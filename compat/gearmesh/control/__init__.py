@@ -1,4 +1,4 @@
-"""Asks and tells running workers over the broker: what they run, to pause, to stop, to grow.
+"""Sends requests to running workers over the broker: to report their tasks, to pause, to stop, to grow.
 
 A request passes through these parts:
 
@@ -13,9 +13,9 @@ A request passes through these parts:
 
 Begin reading with ``messages.py``.
 
-A worker listens unless the setting ``remote_control`` is off. All users of the broker may then ask: they can send any
-task and delete any message as well, so a request has no signature of its own. What is paused is remembered on Redis, so
-that workers which start later know it; RabbitMQ has no place for it.
+A worker listens unless the setting ``remote_control`` is off. All users of the broker may then send requests: they can
+send any task and delete any message as well, so a request has no signature of its own. Redis keeps the names of paused
+queues and tasks for workers that start later; RabbitMQ has no place for them.
 
 Never: add a verb that takes code, a path or a name to import; wait for all workers, since their number is not known.
 """

@@ -1,4 +1,4 @@
-"""Requests over a fanout exchange of RabbitMQ, and replies to the queue of the one who asked."""
+"""Carries requests over a fanout exchange of RabbitMQ, and replies over a queue of the client that asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AMQPLine"]
 
 #: Seconds between heartbeats that RabbitMQ is to expect.
 HEARTBEAT_INTERVAL_S: Final = 60
-#: Seconds for a connection to be made, and for any answer.
+#: Seconds for making a connection, and for any answer.
 ANSWER_TIMEOUT_S: Final = 15.0
 
 
@@ -23,7 +23,7 @@ class AMQPLine:
     """Carries requests and replies over RabbitMQ; a :class:`gearmesh.control.line.ControlLine`.
 
     Args:
-        options: of ``amqp.Connection``.
+        options: arguments of ``amqp.Connection``.
         listens: bind the line's queue to the exchange of requests, too.
     """
 
@@ -43,7 +43,7 @@ class AMQPLine:
             self._connection.connect()
             self._channel: Any = self._connection.channel()
             self._channel.exchange_declare(AMQP_CONTROL, "fanout", durable=False, auto_delete=False)
-            # RabbitMQ makes up the name: the queue goes away with the connection.
+            # RabbitMQ chooses the name, and deletes the queue with the connection.
             self.address: str = self._channel.queue_declare("", exclusive=True).queue
             if listens:
                 self._channel.queue_bind(self.address, AMQP_CONTROL)
@@ -62,7 +62,7 @@ class AMQPLine:
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            # A blocking read of py-amqp's has no time limit of 0, and heartbeats are sent between two of them.
+            # py-amqp's blocking read cannot have a time limit of 0, and heartbeats are sent between two reads.
             with contextlib.suppress(TimeoutError):
                 self._connection.drain_events(timeout=min(max(left, 0.01), HEARTBEAT_INTERVAL_S / 4))
             self._connection.heartbeat_tick()

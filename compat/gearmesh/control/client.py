@@ -55,7 +55,7 @@ class ControlClient:
 
         Raises:
             ConfigError: verb or arguments are wrong, or workers on this broker cannot be asked.
-            GearmeshError: the broker is unreachable, or refuses.
+            GearmeshError: the broker is unreachable, or refuses the request.
         """
         given = dict(args or {})
         check(verb, given)
@@ -67,7 +67,7 @@ class ControlClient:
             return self._replies(line, request, expected, timeout)
 
     def paused(self) -> set[tuple[str, str]]:
-        """Read what is paused for workers that start later: pairs of kind and name. Raises as :meth:`ask`."""
+        """Read the (kind, name) pairs that are paused for workers that start later. Raises as :meth:`ask`."""
         with self._line() as line:
             return line.paused()
 
@@ -81,13 +81,13 @@ class ControlClient:
             complete = wanted is not None and len(found) >= wanted
             if complete and not request.to:
                 break
-            # Several workers may have one name, so those that are named may be more than their names.
+            # Several workers may share a name, so more workers may reply than there are names.
             body = line.receive(min(left, LAST_REPLY_TIMEOUT_S) if complete else left)
             if body is None:
                 break
             try:
                 reply = decode_reply(body)
-            except RemoteProtocolError:  # another program's
+            except RemoteProtocolError:  # another program's message
                 continue
             if reply.id == request.id:
                 found[reply.instance or reply.worker] = reply
@@ -114,5 +114,5 @@ class ControlClient:
 
 
 def _is_of_a_server(exc: Exception) -> bool:
-    """True for an error of redis-py or py-amqp: the server is away, or does not allow it."""
+    """True for an error of redis-py or py-amqp: the server is unreachable, or does not allow the request."""
     return type(exc).__module__.partition(".")[0] in ("redis", "amqp")

@@ -1,4 +1,4 @@
-"""The way of requests and replies between workers and those who ask."""
+"""Carries requests and replies between workers and the clients that ask them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ControlLine(Protocol):
     """Carries requests to all workers, and their replies, over one connection; for one thread.
 
     Attributes:
-        connection_errors: raised by all methods while the broker is unreachable. A line that has raised one is over:
-            close it, and open another.
-        address: to which replies for this line are sent.
-        remembers: what is paused is kept on the broker.
+        connection_errors: raised by all methods while the broker is unreachable. A line that has raised one cannot be
+            used again: close it, and open another.
+        address: the address for replies to this line.
+        remembers: True if the broker keeps the names of paused queues and tasks.
     """
 
     connection_errors: tuple[type[BaseException], ...]
@@ -28,26 +28,26 @@ class ControlLine(Protocol):
     remembers: bool
 
     def send(self, body: bytes, to: str = "") -> int | None:
-        """Send to all workers that listen, or to an address.
+        """Send a message to all workers that listen, or to the address ``to``.
 
-        Returns how many get it; None: the broker does not tell.
+        Returns the number of receivers; None: the broker does not tell it.
         """
 
     def receive(self, timeout: float) -> bytes | None:
-        """Return the next message; None: none came within ``timeout`` seconds."""
+        """Return the next message; None: no message came within ``timeout`` seconds."""
 
     def paused(self) -> set[tuple[str, str]]:
-        """Read what is paused: pairs of kind (``queue`` or ``task``) and name."""
+        """Read the paused queues and tasks: pairs of kind (``queue`` or ``task``) and name."""
 
     def remember(self, kind: str, name: str, paused: bool) -> None:
-        """Keep for workers that start later that something is paused, or no more."""
+        """Record, for workers that start later, that a queue or a task is paused, or is not any more."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 def supports_control(config: Config) -> bool:
-    """True if workers on this broker can be asked."""
+    """True if this broker can carry requests to workers."""
     return isinstance(parse(config.brokers[0], "broker"), (RedisTarget, AMQPTarget))
 
 
@@ -61,11 +61,11 @@ def open_line(config: Config, *, index: int = 0, listens: bool = False) -> Contr
 
     Args:
         config: the app's.
-        index: of several brokers, the one to connect to.
-        listens: the line receives requests to all workers, as well as what is sent to its address.
+        index: the place of the broker to connect to, if there are several.
+        listens: the line receives requests to all workers, as well as messages to its address.
 
     Raises:
-        ConfigError: workers cannot be asked over this broker, or it does not allow this user what that needs.
+        ConfigError: this broker cannot carry requests, or does not allow them to this user.
         Exception: one of the connection errors of the broker.
     """
     url = config.brokers[index % len(config.brokers)]

@@ -12,9 +12,9 @@ from gearmesh.log_levels import LEVELS
 
 __all__ = ["MAX_SLOT_CHANGE", "VERBS", "Reply", "Request", "Verb", "check", "decode_reply", "decode_request"]
 
-#: Slots by which one request lets a worker grow or shrink.
+#: The largest number of slots by which one request lets a worker grow or shrink.
 MAX_SLOT_CHANGE: Final = 1000
-#: Characters of a name in a request.
+#: The largest number of characters of a name in a request.
 MAX_NAME_CHARS: Final = 500
 
 
@@ -22,7 +22,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Asks workers to do something, or to report something: a verb with its arguments.
 
     Attributes:
-        id: a new one for each request.
+        id: an id that no other request has.
         verb: one of :data:`VERBS`.
         args: the verb's arguments.
         to: names of the workers that it is for; empty: all.
@@ -40,11 +40,11 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the reply of one worker to a request.
 
     Attributes:
-        id: of the request.
-        worker: the worker's name; several may have one.
-        instance: a name that no other worker has; ``""``: the worker's name is one.
-        error: why it does nothing; ``""``: it has begun to do it.
-        data: what it was asked for.
+        id: the request's id.
+        worker: the worker's name, which several workers may share.
+        instance: a name that no other worker has; ``""``: no other worker has the name ``worker``.
+        error: why the worker does nothing; ``""``: it has begun to carry out the request.
+        data: the requested data.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Verb(NamedTuple):
     """Describes a verb that workers know, with its arguments.
 
     Attributes:
-        args: the check of each argument: a sentence about what was expected, and a function.
+        args: for each argument, the expected value in words, and a function that checks a value.
         help: a sentence.
     """
 
@@ -82,11 +82,11 @@ _LEVEL: Final = (f"one of {', '.join(LEVELS)}", lambda value: value in LEVELS)
 #: All verbs.
 VERBS: Final[Mapping[str, Verb]] = {
     "ping": Verb({}, "Say that the worker is there."),
-    "status": Verb({}, "Tell what the worker is, and what it runs."),
-    "pause": Verb({"kind": _KIND, "name": _NAME}, "Begin no more tasks of a queue, or with a name."),
-    "resume": Verb({"kind": _KIND, "name": _NAME}, "Begin them again."),
-    "grow": Verb({"count": _COUNT}, "Run so many more tasks at a time."),
-    "shrink": Verb({"count": _COUNT}, "Run so many fewer tasks at a time, at least one."),
+    "status": Verb({}, "Describe the worker and its running tasks."),
+    "pause": Verb({"kind": _KIND, "name": _NAME}, "Begin no more runs of a task, or of a queue's tasks."),
+    "resume": Verb({"kind": _KIND, "name": _NAME}, "Undo pause."),
+    "grow": Verb({"count": _COUNT}, "Raise the number of tasks that run at a time."),
+    "shrink": Verb({"count": _COUNT}, "Lower the number of tasks that run at a time, to one at least."),
     "log-level": Verb({"level": _LEVEL}, "Log from this level on."),
     "shutdown": Verb({}, "Stop as at SIGTERM: running tasks have the grace time to finish."),
 }
@@ -99,7 +99,7 @@ def check(verb: str, args: Mapping[str, Any]) -> None:
     """Check a verb and its arguments.
 
     Raises:
-        ConfigError: naming the argument, its value and what was expected.
+        ConfigError: the verb or an argument is wrong.
     """
     known = VERBS.get(verb)
     if known is None:
@@ -114,13 +114,13 @@ def check(verb: str, args: Mapping[str, Any]) -> None:
 
 
 def decode_request(body: bytes) -> Request:
-    """Read a request. Raises RemoteProtocolError for what is none."""
+    """Read a request. Raises RemoteProtocolError if ``body`` is no request."""
     request: Request = _decoded(_requests, body, "request")
     return request
 
 
 def decode_reply(body: bytes) -> Reply:
-    """Read a reply. Raises RemoteProtocolError for what is none."""
+    """Read a reply. Raises RemoteProtocolError if ``body`` is no reply."""
     reply: Reply = _decoded(_replies, body, "reply")
     return reply
 

@@ -1,4 +1,4 @@
-"""Requests and replies over Redis' pub/sub."""
+"""Carries requests and replies over Redis' pub/sub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearmesh.wire.names import PAUSED, control_channel, control_reply_channel
 
 __all__ = ["RedisLine"]
 
-#: Names that may be paused at a time; more are not read.
+#: The number of paused names to read; further ones are ignored.
 MAX_PAUSED: Final = 1000
 
 
@@ -36,7 +36,7 @@ class RedisLine:
         try:
             self._pubsub = self._redis.pubsub()
             self._pubsub.subscribe(self.address, *([self._channel] if listens else []))
-            # Subscribed before a request is sent: a reply may come at once.
+            # Wait until Redis has subscribed this line, since a reply may follow its request at once.
             for _ in range(1 + listens):
                 while self._pubsub.get_message(timeout=access.settings.socket_timeout or 15.0) is None:
                     pass

@@ -1,4 +1,4 @@
-"""Says in words how a consumer is, from the heartbeats that its broker knows."""
+"""Describes a consumer in words, by the heartbeats that its broker knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["last_heard", "silence_of"]
 
 
 def last_heard(consumer: ConsumerReport) -> str:
-    """``was last heard of 40 s ago``."""
+    """Describe the last heartbeat of a consumer: ``was last heard of 40 s ago``."""
     seconds = consumer.silent_s
     if seconds is None:
         return "has sent no heartbeat yet"
@@ -17,7 +17,7 @@ def last_heard(consumer: ConsumerReport) -> str:
 
 
 def silence_of(consumer: ConsumerReport, lease: float) -> str:
-    """Conclude why a consumer is silent and what becomes of its deliveries; ``""``: it is not silent.
+    """Explain the silence of a consumer, and the future of its deliveries; ``""``: it is not silent.
 
     ``lease``: seconds.
     """

@@ -1,4 +1,4 @@
-"""Dead letters that return to their queue, or are deleted: all of a queue in parts, and their states made anew."""
+"""Reads all dead letters of a queue in parts, and writes new states for those that return to the queue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["all_dead", "begin_anew"]
 
 
 def all_dead(channel: Channel, queue: str) -> Iterator[list[DeadLetter]]:
-    """All dead letters in parts, each of which is removed before the next is read. One that dies again stays."""
+    """Yield all dead letters in parts. The caller removes each part before the next is read.
+
+    A message that becomes a dead letter again meanwhile is not yielded twice.
+    """
     seen: set[str] = set()
     while letters := [
         each for each in channel.dead_letters(queue, channel.dead_batch) if each.id not in seen
@@ -27,10 +30,10 @@ def all_dead(channel: Channel, queue: str) -> Iterator[list[DeadLetter]]:
 
 
 def begin_anew(app: App, letters: Sequence[DeadLetter]) -> None:
-    """Write PENDING over the FAILURE that is stored of these tasks.
+    """Write PENDING over the stored FAILURE states of these tasks.
 
-    If the worker that gets the message next is killed, the worker after it would take that FAILURE for the outcome of
-    this delivery, and run nothing.
+    If the worker that gets the message next is killed, the worker after it would take the FAILURE for the outcome of
+    that delivery, and would not run the task.
     """
     sigs = {}
     for letter in letters:

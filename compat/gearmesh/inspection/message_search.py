@@ -11,7 +11,8 @@ from gearmesh.interfaces.transport import SupportsConsumerListing, SupportsParke
 
 __all__ = ["FoundMessage", "MessageSearch", "find_message", "messages_from"]
 
-#: Waiting messages of one queue that are looked at for a UUID, from the head; delayed ones; others.
+#: The largest numbers of messages to look at for a UUID: waiting ones of all queues; delayed ones; others of each kind
+#: and queue.
 MAX_WAITING_MESSAGES: Final = 10_000
 MAX_DELAYED_MESSAGES: Final = 5000
 MAX_OTHER_MESSAGES: Final = 500
@@ -22,11 +23,11 @@ SLICE_BYTES: Final = 2_000_000
 
 
 class FoundMessage(NamedTuple):
-    """Holds a message that was found, and the place where it is.
+    """Holds a message that was found, and its place.
 
     Attributes:
         body: the original bytes.
-        queue: its queue; ``""`` of a delayed message, whose signature names it.
+        queue: its queue; ``""`` for a delayed message, whose signature names the queue.
         place: ``waiting``, ``unacked``, ``delayed``, ``parked`` or ``dead``.
         detail: the position, the consumer, the ETA in unix ns, or the reason; ``""``: nothing to add.
     """
@@ -38,8 +39,13 @@ class FoundMessage(NamedTuple):
 
 
 class MessageSearch(NamedTuple):
-    """Holds the messages that a search has found, and what it left out. ``looked_at``: messages; ``whole``: False if
-    there were more than are looked at."""
+    """Holds the result of a search.
+
+    Attributes:
+        found: the message; None: the search did not find it.
+        looked_at: the number of messages that the search has read.
+        whole: False if there were more messages than the search reads.
+    """
 
     found: FoundMessage | None
     looked_at: int
@@ -54,7 +60,7 @@ def messages_from(
     Args:
         read: takes a position and a count; returns bodies, or entries with a ``body``.
         start: the first position.
-        most: how many at most.
+        most: the largest number of entries to read.
     """
     count = MIN_SLICE_MESSAGES
     end = start + most
@@ -76,7 +82,7 @@ def find_message(channel: Any, uuid: str, queues: Sequence[str]) -> MessageSearc
 
     Args:
         channel: a channel with pages.
-        uuid: of the task.
+        uuid: the task's UUID.
         queues: the queues to look into, the likely one first.
     """
     needle = uuid.encode()
@@ -108,7 +114,7 @@ def find_message(channel: Any, uuid: str, queues: Sequence[str]) -> MessageSearc
 
 
 def _elsewhere(channel: Any, queues: Sequence[str]) -> Iterator[FoundMessage]:
-    """The unacked, the parked and the dead-lettered messages of some queues, as far as the channel lists them."""
+    """Yield the unacked, the parked and the dead-lettered messages of some queues, as far as the channel lists them."""
     for queue in queues:
         count = channel.count(queue)
         if count.held != 0 and isinstance(channel, SupportsConsumerListing):
@@ -117,7 +123,7 @@ def _elsewhere(channel: Any, queues: Sequence[str]) -> Iterator[FoundMessage]:
                     yield FoundMessage(body, queue, "unacked", consumer.name)
         for letter in channel.dead_page(queue, 0, MAX_OTHER_MESSAGES) if count.dead != 0 else ():
             yield FoundMessage(letter.body, queue, "dead", letter.reason)
-        # To list parked messages looks at waiting ones, too.
+        # Ask only if there are some, because the broker reads waiting messages, too, to list parked ones.
         if count.aside != 0 and isinstance(channel, SupportsParkedListing):
             for parked in channel.parked(queue, MAX_OTHER_MESSAGES):
                 if parked.until is not None:

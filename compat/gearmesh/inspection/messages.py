@@ -13,19 +13,19 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["MessageText", "message_json", "message_text", "signature_of"]
 
-#: Characters of a message's arguments that people are shown.
+#: The largest number of characters of a message's arguments that people see.
 MAX_ARGUMENT_CHARS: Final = 200
 
 
 class MessageText(NamedTuple):
-    """The parts of a message that people are shown.
+    """The parts of a message that people see.
 
     Attributes:
-        uuid: of the task; ``"?"`` if the message cannot be read.
+        uuid: the task's UUID; ``"?"`` if the message cannot be read.
         task: its name; ``"?"`` if the message cannot be read.
-        retries: the number that is left; ``""`` if the message cannot be read.
-        group: UUID of its group; ``""``: it belongs to none.
-        arguments: ``int64:1, string:"x"``, cut; or the reason why the message cannot be read.
+        retries: the number of retries that are left; ``""`` if the message cannot be read.
+        group: the UUID of its group; ``""``: it belongs to no group.
+        arguments: ``int64:1, string:"x"``, shortened; or the reason why the message cannot be read.
     """
 
     uuid: str
@@ -36,7 +36,7 @@ class MessageText(NamedTuple):
 
 
 def message_text(body: bytes) -> MessageText:
-    """The parts of a message for people."""
+    """Return the parts of a message for people."""
     try:
         sig = decode(body)
     except RemoteProtocolError as exc:
@@ -48,7 +48,11 @@ def message_text(body: bytes) -> MessageText:
 
 
 def message_json(body: bytes) -> dict[str, Any]:
-    """``signature``: the message as on the wire; or ``undecodable``, why it cannot be read, and ``body`` in base64."""
+    """Return a message for scripts.
+
+    The key ``signature`` has the message as on the wire. If the message cannot be read, ``undecodable`` has the reason
+    and ``body`` its bytes in base64.
+    """
     try:
         return {"signature": msgspec.Raw(encode(decode(body)))}
     except RemoteProtocolError as exc:
@@ -56,7 +60,7 @@ def message_json(body: bytes) -> dict[str, Any]:
 
 
 def signature_of(body: bytes) -> Signature:
-    """The message's signature; an empty one if the message cannot be read, as in Go."""
+    """Return the message's signature; an empty one if the message cannot be read, as in Go."""
     try:
         return decode(body)
     except RemoteProtocolError:

@@ -13,12 +13,12 @@ __all__ = ["age", "exact", "exact_or_none", "ns_of", "ns_of_unix", "span"]
 SECOND_NS: Final = 10**9
 #: Seconds of each unit, the largest first.
 _UNITS: Final = ((365 * 86_400, "y"), (86_400, "d"), (3600, "h"), (60, "min"))
-#: Unix seconds beyond every year that a time can have.
+#: Unix seconds that are later than any time in RFC 3339.
 MAX_UNIX_S: Final = 1e13
 
 
 def span(seconds: float) -> str:
-    """A duration in one unit: ``12 s``, ``5 min``, ``3 h``, ``9 d``, ``2 y``. Less than a second is ``0 s``."""
+    """Write a duration in one unit: ``12 s``, ``5 min``, ``3 h``, ``9 d``, ``2 y``. Less than a second is ``0 s``."""
     whole = int(seconds)
     for size, unit in _UNITS:
         if whole >= 2 * size:
@@ -27,7 +27,7 @@ def span(seconds: float) -> str:
 
 
 def age(ns: int, now_ns: int) -> str:
-    """``3 min ago``, ``in 2 h``, ``now``: a time as it is seen at ``now_ns``. Both are unix nanoseconds."""
+    """Write a time as seen at ``now_ns``: ``3 min ago``, ``in 2 h``, ``now``. Both are unix nanoseconds."""
     seconds = (ns - now_ns) / SECOND_NS
     if abs(seconds) < 1:
         return "now"
@@ -35,7 +35,7 @@ def age(ns: int, now_ns: int) -> str:
 
 
 def exact(ns: int) -> str:
-    """``2026-11-28T21:05:24Z``; for a time outside of RFC 3339's range, the side of that range."""
+    """Write a time as ``2026-11-28T21:05:24Z``, or ``after the year 9999``, ``before the year 0``."""
     try:
         return gotime.format_ns(ns // SECOND_NS * SECOND_NS)
     except LocalProtocolError:
@@ -43,7 +43,7 @@ def exact(ns: int) -> str:
 
 
 def ns_of(text: str) -> int | None:
-    """Unix nanoseconds of an RFC 3339 time as a state has it; None where it is Go's zero time or unreadable."""
+    """Read an RFC 3339 time of a state as unix nanoseconds; None if it is Go's zero time or cannot be read."""
     if text == ZERO_TIME:
         return None
     try:
@@ -53,10 +53,10 @@ def ns_of(text: str) -> int | None:
 
 
 def ns_of_unix(seconds: float | None) -> int | None:
-    """Unix seconds, of any size, as nanoseconds; None for None."""
+    """Convert unix seconds, of any size, to nanoseconds; None for None."""
     return None if seconds is None else int(max(-MAX_UNIX_S, min(seconds, MAX_UNIX_S)) * SECOND_NS)
 
 
 def exact_or_none(ns: int | None) -> str | None:
-    """As :func:`exact`; None for None."""
+    """Do as :func:`exact`; None for None."""
     return None if ns is None else exact(ns)

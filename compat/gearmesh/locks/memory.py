@@ -19,7 +19,7 @@ class _Store:
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.lock = threading.Lock()
-        #: key -> moment until which no other fires (unix ns), and the monotonic seconds at which the key expires
+        #: key -> moment until which no other scheduler fires (unix ns), and the monotonic seconds at which this expires
         self.held: dict[str, tuple[int, float]] = {}
         #: key -> when the last firing was due (unix ns), its holder, and the monotonic seconds at which that expires
         self.fired: dict[str, tuple[int, str, float]] = {}

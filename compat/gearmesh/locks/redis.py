@@ -16,7 +16,7 @@ from gearmesh.wire.names import periodic_fired
 
 __all__ = ["RedisLock"]
 
-#: Go: a lock is tried again so often, without a pause, since Machinery never sets one.
+#: Go: Machinery tries a lock again so often, without a pause, since it never sets one.
 MAX_RETRIES: Final = 3
 
 T = TypeVar("T")
@@ -28,8 +28,8 @@ class RedisLock:
     Go sets the key with an expiry if it is absent; else it reads the key, and replaces it if its moment is past. Here
     one script does the same, so no other scheduler comes between the steps and no key is without an expiry.
 
-    Go compares the key with its clock; this lock compares it with the moment of the claimed firing. For a scheduler in
-    time that is the same; one that is late by its clock or its load cannot send a locked firing a second time.
+    Go compares the key with its clock; this lock compares it with the moment of the claimed firing. For a scheduler
+    that is in time both are the same. A scheduler that is late cannot send a locked firing a second time.
 
     Args:
         access: the server, and how connections to it are made.

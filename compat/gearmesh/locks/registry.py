@@ -49,7 +49,7 @@ def open_lock(
 
 
 def _shared_with_go(url: str | None, target: Target | None, executable: str, machinery: int) -> None:
-    """Refuse a lock that the Go program cannot share, or that it silently would not share."""
+    """Raise ConfigError for a lock that the Go program cannot share, or would not share without any warning."""
 
     def refused(reason: str) -> ConfigError:
         shown = "none" if url is None else repr(redact(url))
@@ -61,7 +61,7 @@ def _shared_with_go(url: str | None, target: Target | None, executable: str, mac
     if url is None or scheme_of(url, "lock") in ("memory", "eager"):
         raise refused("expected a redis:// URL; this one is known to this process only")
     if not isinstance(target, RedisTarget):
-        return  # a plugin decides that itself
+        return  # a plugin decides by itself if Go can share its lock
     if target.tls:
         if machinery == 1:
             raise refused("for rediss:// it silently takes a lock inside its process; expected redis://")

@@ -3,7 +3,7 @@
 The counts of one task pass through these parts:
 
 1. ``tally.py``: a :class:`~.tally.Tally` in each worker process adds up what the committer flushes, a batch at a time.
-2. ``report.py``: a :class:`~.report.Report` is what a process has counted since its last report, and what it does now.
+2. ``report.py``: a :class:`~.report.Report` has the counts of a process since its last report, and its running tasks.
    The process sends one a second to its supervisor, through a pipe (``worker/report_pipe.py``).
 3. ``totals.py``: the :class:`~.totals.Totals` of the supervisor add the reports of all its processes up, those of dead
    ones included, so no count ever falls.
@@ -14,7 +14,7 @@ The counts of one task pass through these parts:
 Begin reading with ``series.py``, then ``tally.py``.
 
 The labels are names of registered tasks, of queues that the worker reads, and words of a fixed list. A UUID, an error's
-text or a name that a sender made up never becomes a label, so the number of series is bounded.
+text or a name that a sender chose never becomes a label, so the number of series is bounded.
 
 Never: import prometheus_client outside of ``exporter.py`` and ``server.py`` (it is the extra ``metrics``); take a lock
 for each task; ask a server.

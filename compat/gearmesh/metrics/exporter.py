@@ -19,7 +19,7 @@ __all__ = ["Exporter", "Families", "exposition", "families_collector"]
 
 
 class Families:
-    """Metric families under construction, by the names of their series."""
+    """Builds metric families, by the names of their series."""
 
     def __init__(self, table: dict[str, Series]) -> None:
         self._table = table
@@ -37,7 +37,7 @@ class Families:
             family.add_metric(labels, value)
 
     def all(self) -> list[Metric]:
-        """The families, in the order of the table."""
+        """Return the families, in the order of the table."""
         return [self._made[name] for name in self._table if name in self._made]
 
 
@@ -52,7 +52,7 @@ class Exporter(Collector):
     """Gives the totals of one worker to prometheus_client, as one of its collectors.
 
     Args:
-        totals: of the supervisor.
+        totals: the supervisor's totals.
         pool: the kind of pool.
         memory: returns the bytes of resident memory of the process that it is called in.
     """
@@ -63,7 +63,7 @@ class Exporter(Collector):
         self._memory = memory
 
     def collect(self) -> Iterator[Metric]:
-        """Make the families of this moment."""
+        """Make families of the present totals."""
         families = Families(WORKER_SERIES)
         self._totals.read(lambda totals: self._read(totals, families))
         families.add("gearmesh_worker_memory_bytes", self._memory(), "supervisor")

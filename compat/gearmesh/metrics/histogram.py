@@ -1,4 +1,4 @@
-"""A histogram: how many values were at most so large."""
+"""A histogram: the number of values up to each of several bounds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["Histogram"]
 
 
 class Histogram(msgspec.Struct, gc=False):
-    """Counts values by bounds that its users know.
+    """Counts values in buckets. The caller gives the same bounds to each call.
 
     Attributes:
-        counts: the values in each bucket; the last bucket has those above all bounds. Empty: there are none.
-        total: their sum.
+        counts: the number of values in each bucket; the last bucket has those above all bounds. Empty: no value yet.
+        total: the sum of the values.
     """
 
     counts: list[int] = []
@@ -62,7 +62,7 @@ class Histogram(msgspec.Struct, gc=False):
         return sum(self.counts)
 
     def cumulative(self, bounds: Sequence[float]) -> list[tuple[str, float]]:
-        """Prometheus' buckets: each bound as text, with the number of values that are at most so large."""
+        """Return Prometheus' buckets: each bound as text, with the number of values up to it."""
         counts = self.counts or [0] * (len(bounds) + 1)
         buckets, sum_so_far = [], 0
         for bound, count in zip((*map(repr, map(float, bounds)), "+Inf"), counts, strict=True):

@@ -15,8 +15,8 @@ class TaskCounts(msgspec.Struct, array_like=True, gc=False):
     Attributes:
         task, queue: names.
         outcome: one of :data:`~.series.OUTCOMES`.
-        count: how many.
-        run: seconds that they ran.
+        count: the number of these ends.
+        run: seconds that the tasks ran.
     """
 
     task: str
@@ -51,7 +51,7 @@ class QueueCounts(msgspec.Struct, array_like=True, gc=False):
 
 
 class RunningTask(msgspec.Struct, array_like=True, gc=False):
-    """A task that runs now, and since how many seconds."""
+    """A task that runs now, and the seconds since its begin."""
 
     uuid: str
     task: str
@@ -60,15 +60,14 @@ class RunningTask(msgspec.Struct, array_like=True, gc=False):
 
 
 class Report(msgspec.Struct, omit_defaults=True, gc=False):
-    """Holds what one process of a worker has counted since its last report, and what it runs. Counts are those since
-    its last report.
+    """Holds the counts of one process of a worker since its last report, and its running tasks.
 
     Attributes:
-        ready: it consumes.
-        slots: tasks that it runs at a time.
-        running: tasks that run now.
-        held: deliveries that it holds, the running ones among them.
-        longest: those that have run longest, a few of them.
+        ready: True if it consumes.
+        slots: the number of tasks that it can run at a time.
+        running: the number of tasks that run now.
+        held: the number of its unacked deliveries, the running ones among them.
+        longest: a few of the running tasks, those that have run longest.
         memory: bytes of its resident memory.
         tasks, queues: counts.
         batches: Commits in each flush.

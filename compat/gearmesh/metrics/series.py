@@ -1,6 +1,6 @@
 """The lists of all series, of workers and of queues: names, labels and meanings, and the bounds of histograms.
 
-Names and units follow Prometheus' conventions: base units, ``_total`` for what only grows.
+Names and units follow Prometheus' conventions: base units, and ``_total`` for counters.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ __all__ = [
     "Series",
 ]
 
-#: Outcomes of tasks. ``resumed``: an earlier delivery had finished it, and only its successors were sent. ``lost``: its
-#: lease had ended, and another worker runs it. ``overdue``: its process was killed at its hard limit.
+#: Outcomes of tasks. ``resumed``: an earlier delivery had finished the task, and the worker sent only its follow-up
+#: tasks. ``lost``: its lease had ended, and another worker runs it. ``overdue``: its process was killed at the hard
+#: limit.
 OUTCOMES: Final = ("succeeded", "failed", "retried", "revoked", "expired", "resumed", "lost", "overdue")
-#: The label of names beyond the largest number of them.
+#: The label that all names share once there are too many.
 OTHER: Final = "other"
 
 #: Seconds that tasks run.
@@ -42,8 +43,8 @@ class Series(NamedTuple):
         name: without ``_total``, which prometheus_client adds to a counter.
         kind: the kind of metric.
         labels: the names of its labels.
-        help: a sentence.
-        bounds: of a histogram.
+        help: the meaning, in a sentence.
+        bounds: the bounds of a histogram.
     """
 
     name: str

@@ -29,7 +29,7 @@ class MetricsServer:
         pages: the answers by path.
 
     Raises:
-        ConfigError: nothing can listen on this address.
+        ConfigError: the system does not let this process listen on the address.
     """
 
     def __init__(self, host: str, port: int, pages: Mapping[str, Answer]) -> None:
@@ -61,7 +61,7 @@ class MetricsServer:
         self._service.start()
 
     def stop(self) -> None:
-        """Close the port. Before start, or twice, is fine."""
+        """Close the port. A call before :meth:`start`, or a second one, is fine."""
         self._service.stop(5.0)
         self._server.server_close()
 

@@ -1,4 +1,4 @@
-"""Adds up what a worker process commits, a batch at a time."""
+"""Counts the Commits of a worker process, a batch at a time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ __all__ = ["Tally", "outcome_of"]
 
 
 class Tally(TaskObserver):
-    """Counts how the tasks of one process end, until the next report. The committer's thread adds, and another one
-    takes.
+    """Counts the ends of one process's tasks until the next report. The committer's thread adds, and another one takes.
 
     All names in it are those of registered tasks and of queues that the worker reads.
     """
@@ -35,7 +34,7 @@ class Tally(TaskObserver):
         self._report = Report()
 
     def flushed(self, flush: Flush) -> None:
-        """Count the ends of tasks in a flush, and what became of other messages."""
+        """Count the ends of tasks in a flush, and messages that were lost, parked or dead-lettered."""
         with self._lock:
             self._report.batches.observe(len(flush.items), BATCH_BOUNDS)
             self._report.flushes.observe(flush.seconds, FLUSH_BOUNDS_S)
@@ -44,7 +43,7 @@ class Tally(TaskObserver):
             same: list[ObservedJob] = []
             for (commit, job), outcome in zip(flush.items, flush.outcomes, strict=True):
                 settle, states = commit.settle, commit.states
-                # Nearly every task passes here: its end is known at a glance, and it is of the same name as the last.
+                # A short cut for nearly every task: it has succeeded, and usually it has the name of the one before.
                 if (
                     outcome == "done"
                     and len(states) == 1
@@ -71,7 +70,7 @@ class Tally(TaskObserver):
             self._report.stalls += 1
 
     def take(self, reaped: Mapping[str, int] | None = None) -> Report:
-        """Return what was counted since the last call, with deliveries that were reaped, by queue."""
+        """Return the counts since the last call. ``reaped``: further counts of reaped deliveries, by queue."""
         with self._lock:
             for queue, count in (reaped or {}).items():
                 self._queue(queue).reaped += count
@@ -85,13 +84,13 @@ class Tally(TaskObserver):
         settle = commit.settle
         if settle is not None and settle.how in ("park", "dead"):
             self._count_removed(commit, outcome)
-        # A lost delivery that only shows a state is counted with the Commit that would have settled it.
+        # If a Commit only writes a state, the lost delivery is counted with the later Commit that would settle it.
         if outcome == "lost" and settle is not None and settle.how != "keep" and not repeated:
             self._queue(settle.delivery.queue).lost += 1
         return "" if job is None else outcome_of(commit, job, outcome)
 
     def _count_ends(self, key: tuple[str, str, str], jobs: Sequence[ObservedJob]) -> None:
-        """Count the ends of tasks with one (name, queue, outcome) all at once, since nearly every task passes here."""
+        """Count all ends of tasks with one (name, queue, outcome) together: nearly every task passes here."""
         found = self._tasks.get(key)
         if found is None:
             found = self._tasks[key] = TaskCounts(*key)
@@ -136,7 +135,7 @@ def _late_s(job: ObservedJob) -> float:
 
 
 def outcome_of(commit: Commit, job: ObservedJob, outcome: Outcome) -> str:
-    """Name the end of a task that a Commit makes known, once a delivery; ``""``: it makes none known.
+    """Name the end of the task that a Commit reports, once for each delivery; ``""``: it reports no end.
 
     A chord's member is committed twice; its own state is in the first of the two that is written.
     """

@@ -1,4 +1,4 @@
-"""The totals of a worker: the reports of all its processes, and what its supervisor has seen itself."""
+"""The totals of a worker: the reports of all its processes, and the counts of its supervisor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAX_NAMES: Final = 1000
 
 
 class Totals:
-    """Adds up the reports of all processes of a worker. Counts never fall: those of a process that is gone stay. Safe
-    in threads.
+    """Adds up the reports of all processes of a worker. Counts never fall: those of an ended process stay. Safe in
+    threads.
 
     Attributes:
         tasks: by task, queue and outcome.
@@ -39,7 +39,7 @@ class Totals:
         self._names: set[str] = set()
 
     def read(self, reader: Callable[[Totals], None]) -> None:
-        """Call ``reader`` while nothing is added."""
+        """Call ``reader`` with the totals, which do not change during the call."""
         with self._lock:
             reader(self)
 
@@ -71,7 +71,7 @@ class Totals:
             found.run.add(counts.run)
 
     def gone(self, consumer: str) -> None:
-        """Forget what a process does now, since it has ended."""
+        """Forget the last report of a process that has ended; its counts stay."""
         with self._lock:
             self.latest.pop(consumer, None)
 
@@ -98,7 +98,7 @@ class Totals:
                 found.reaped += count
 
     def answered(self, seconds: float) -> None:
-        """Count an answer of the broker that took so long."""
+        """Count an answer for which the broker took ``seconds``."""
         with self._lock:
             self.round_trips.observe(seconds, FLUSH_BOUNDS_S)
 

@@ -37,20 +37,22 @@ def run(
     control: int | None = None,
     broker: int = 0,
 ) -> int:
-    """Schedule for the app ``spec`` until a signal ends it; an exit code.
+    """Run a scheduler for the app ``spec`` until a signal ends it, and return an exit code.
 
-    The first signal gives what is being sent the ``grace`` of ``options``; the second ends at once.
+    After the first signal, runs that are being sent have the ``grace`` of ``options``; the second signal ends the
+    process at once.
 
     Args:
         spec: see :func:`gearmesh.worker.loader.load_app`.
         options: logging, settings and grace; the others are for workers.
         tell, quiet: see :func:`gearmesh.worker.loader.load_for`.
-        control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`, whose orders count as
-            the signals; those then end it in order, however often they come. None: no supervisor.
+        control: the child's end of a supervisor's :class:`~gearmesh.worker.control.ControlPipe`. The supervisor's
+            orders then have the effect of the signals, and a signal, even the second, does no more than the first
+            order. None: no supervisor.
         broker: the number of the broker to try first, of several.
 
     Raises:
-        GearmeshError: the app can't be loaded, or what it says can't be scheduled.
+        GearmeshError: the app, or one of its periodic tasks, is wrong.
     """
     app = load_for(spec, options, tell=tell, quiet=quiet)
     app.broker_choice.index = broker
@@ -85,7 +87,7 @@ def run(
 
 
 def main(argv: list[str]) -> int:
-    """Schedule as the supervisor says; an exit code."""
+    """Run a scheduler with the supervisor's setup, and return an exit code."""
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
     set_up_logging(options.log_level or "INFO", options.log_format)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 __all__ = ["Clock", "Now", "SystemClock", "Waker"]
 
-#: Linux: it goes on while the machine sleeps, which else would look like a step of the wall clock.
+#: Linux's CLOCK_BOOTTIME goes on while the machine sleeps. Otherwise a sleep would look like a step of the wall clock.
 _MONOTONIC_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Nanoseconds that reading two clocks one after the other may take.
 _MAX_CLOCK_READ_NS: Final = 50_000_000
@@ -24,7 +24,7 @@ class Now(NamedTuple):
 
 
 class Clock(Protocol):
-    """The clocks by which a scheduler finds what is due."""
+    """Tells a scheduler the time, and lets it wait."""
 
     def now(self) -> Now:
         """Return this moment on both clocks."""
@@ -58,7 +58,7 @@ class Waker:
 
     def wake(self) -> None:
         """End the wait that is under way, or else the next one. After :meth:`close` it does nothing."""
-        with suppress(BlockingIOError, OSError):  # full: it will wake anyway
+        with suppress(BlockingIOError, OSError):  # the pipe is full, so the thread wakes anyway
             os.write(self._in, b"!")
 
     def wait(self, seconds: float) -> None:

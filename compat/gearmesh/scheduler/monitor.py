@@ -11,11 +11,11 @@ __all__ = ["SchedulerMonitor"]
 
 
 class SchedulerMonitor:
-    """Notes the beats of a scheduler's loop: one that hangs is silent.
+    """Reports the beats of a scheduler's loop: a loop that hangs is silent.
 
     Args:
-        name: of the process, for people.
-        notifier: tells systemd; under a supervisor it tells nobody.
+        name: the name of the process, for people.
+        notifier: sends states to systemd; under a supervisor it sends none.
     """
 
     def __init__(self, name: str, notifier: ServiceNotifier) -> None:
@@ -25,7 +25,7 @@ class SchedulerMonitor:
         self._reason: str | None = None
 
     def beat(self, reason: str) -> float:
-        """Note that the loop goes round. Only the loop calls it.
+        """Report that the loop goes round. Only the loop calls it.
 
         Args:
             reason: why tasks that are due cannot be sent now; ``""``: they can, as far as is known.

@@ -15,7 +15,7 @@ log = logging.getLogger("gearmesh.scheduler")
 class Pool:
     """Runs calls in at most ``size`` threads, started when calls wait.
 
-    They do not keep a process alive.
+    The threads do not keep a process alive.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,7 +27,7 @@ class Pool:
         self._closed = False
 
     def submit(self, call: Callable[[], None]) -> None:
-        """Call it in a thread soon. An exception that it raises is logged."""
+        """Make the call in a thread soon. An exception that it raises is logged."""
         with self._changed:
             self._calls.append(call)
             if self._idle < len(self._calls) and self._threads < self._size:
@@ -63,5 +63,5 @@ class Pool:
                 call = self._calls.popleft()
             try:
                 call()
-            except Exception as exc:  # the thread is for others too
+            except Exception as exc:  # the thread has other calls to make
                 log.critical("a periodic task could not be handled: %r", exc, exc_info=True)

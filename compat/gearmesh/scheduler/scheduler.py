@@ -61,7 +61,7 @@ class Scheduler:
     ) -> None:
         config = app.config
         self.app = app
-        # Where only Python shares the lock, the queue tells apps apart that have entries of one name.
+        # If only Python shares the lock, the queue distinguishes apps whose entries have the same name.
         self._executable = config.lock_executable or f"gearmesh:{config.default_queue}:"
         self._with_go = bool(config.lock_executable)
         self._lock = lock or open_lock(
@@ -83,9 +83,9 @@ class Scheduler:
         self._waker = Waker()
         self._pool = Pool(threads)
         self._mutex = threading.Lock()
-        #: what is to be fired, by entry; an entry is here while a thread is at it
+        #: firings to send, by entry; an entry is here while a thread works on it
         self._pending: dict[str, deque[tuple[Firing, str]]] = {}
-        #: entries with ``catch_up``: None while it is asked, then up to when all has been fired
+        #: for entries with ``catch_up``: None while the lock is asked, then the moment up to which all was fired
         self._known: dict[str, int | None] = {}
         self._ending = False
         self._leaving = threading.Event()
@@ -138,7 +138,7 @@ class Scheduler:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    # -- the thread that knows the time
+    # -- the thread of the loop
 
     def _begin(self, thread: threading.Thread) -> threading.Thread:
         if self._thread is not None or self._leaving.is_set():
@@ -166,13 +166,13 @@ class Scheduler:
             self._over.set()
 
     def _trouble(self) -> str:
-        """Say why nothing can be sent now; ``""``: something can, as far as is known."""
+        """Return why nothing can be sent now; ``""``: something can, as far as is known."""
         if self._lock_outage.lasts:
             return "the lock is unreachable"
         return "the broker or the result backend is unreachable" if self._sending_outage.lasts else ""
 
     def _entries(self) -> tuple[dict[str, Periodic], dict[str, int]]:
-        """Return the known entries, and up to when those with ``catch_up`` have been fired."""
+        """Return the known entries, and the moments up to which those with ``catch_up`` have been fired."""
         entries = dict(self.app.periodics.entries)
         fired: dict[str, int] = {}
         with self._mutex:
@@ -184,7 +184,7 @@ class Scheduler:
                     self._pool.submit(partial(self._learn, entry))
                 known = self._known[name]
                 if known is None:
-                    del entries[name]  # what becomes due meanwhile is found when it is known
+                    del entries[name]  # runs that become due meanwhile are found once the lock has answered
                 else:
                     fired[name] = known
         return entries, fired
@@ -195,16 +195,16 @@ class Scheduler:
         if self._with_go:
             raise ConfigError(
                 f"periodic {entry.name!r}: catch_up is {entry.catch_up!r}, expected None beside Go's schedulers "
-                "(lock_executable): they leave no trace of what they have fired"
+                "(lock_executable): they leave no trace of the runs that they have sent"
             )
         if not self._lock.keeps:
             raise ConfigError(
-                f"periodic {entry.name!r}: catch_up is {entry.catch_up!r}, but there is no lock to remember what "
-                "was fired; expected a setting lock such as redis://localhost:6379"
+                f"periodic {entry.name!r}: catch_up is {entry.catch_up!r}, but there is no lock to remember the runs "
+                "that were sent; expected a setting lock such as redis://localhost:6379"
             )
 
     def _queue(self, firing: Firing) -> None:
-        # A name for this firing: when a clock has been set back, the same moment is another firing.
+        # Number the firings: after a clock was set back, the same moment is another firing.
         self._numbers += 1
         holder = f"{self._name}:{self._numbers}"
         name = firing.entry.name
@@ -219,14 +219,14 @@ class Scheduler:
     # -- the threads that wait for servers
 
     def _learn(self, entry: Periodic) -> None:
-        """Ask the lock up to when an entry has been fired."""
+        """Ask the lock for the moment up to which an entry has been fired."""
         now = self._clock.now().wall
         key = entry.lock_key(self._executable)
         keep = entry.remembered(now, *entry.deadlines([now]))
         wait_again = self._waiter(None, self._lock_outage)
         while not self._ending:
             try:
-                self._check(entry)  # it may be new
+                self._check(entry)  # the entry may be new
                 known = self._lock.begin(key, now, keep)
                 self._lock_outage.worked()
             except self._lock.connection_errors as exc:
@@ -253,7 +253,7 @@ class Scheduler:
                 self._fire(firing, holder)
             except GearmeshError as exc:
                 self._log_lost(firing, exc)
-            except Exception as exc:  # a hook of the user's, for one; the others are to go on
+            except Exception as exc:  # for example of a user's hook; the other firings go on
                 self._log_lost(firing, repr(exc), exc_info=True)
 
     def _fire(self, firing: Firing, holder: str) -> None:
@@ -263,7 +263,7 @@ class Scheduler:
         while True:
             try:
                 result = self.app._fire(firing.entry, wait_again)
-            except self.app.backend.connection_errors as exc:  # where it is asked whether a call is unique
+            except self.app.backend.connection_errors as exc:  # a unique call asks the backend
                 if not wait_again(exc):
                     raise
             else:
@@ -272,7 +272,7 @@ class Scheduler:
                 return
 
     def _take(self, firing: Firing, holder: str) -> bool:
-        """Claim a firing; True if this scheduler is the one to send it."""
+        """Claim a firing; True if this scheduler is to send it."""
         entry, due = firing.entry, firing.due_ns
         wait_again = self._waiter(firing.until_ns, self._lock_outage)
         trouble: BaseException | None = None
@@ -282,7 +282,7 @@ class Scheduler:
                 log.info("left to other schedulers: this one is stopping", extra=_shown(firing))
                 return False
             if now >= firing.until_ns:
-                self._log_lost(firing, trouble or "it is due again already")
+                self._log_lost(firing, trouble or "the task is due again already")
                 return False
             claim = Claim(
                 key=entry.lock_key(self._executable),
@@ -305,7 +305,7 @@ class Scheduler:
         backoff = Backoff(0.1)
 
         def wait(exc: BaseException) -> bool:
-            outage.failed(exc, "due tasks are kept, and sent if it is back before they are due again")
+            outage.failed(exc, "due tasks wait, and are sent if the server is back before they are due again")
             pause = backoff.next()
             if until_ns is not None:
                 pause = min(pause, (until_ns - self._clock.now().wall) / SECOND_NS)

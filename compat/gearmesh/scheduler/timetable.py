@@ -1,4 +1,4 @@
-"""Finds firings that are due, from the times of two clocks. No threads, no waiting: moments in, firings out."""
+"""Finds firings that are due, from the times of two clocks. It starts no thread and never waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Firing", "Missed", "Timetable"]
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 SECOND_NS: Final = 10**9
-#: Wall clocks are slewed all the time; what differs by less than this from the steady clock is no step.
+#: Wall clocks are slewed all the time; a smaller difference from the steady clock is no step.
 MIN_CLOCK_STEP_NS: Final = SECOND_NS
 #: The scheduler fires the moments that a clock jumped over if the step forward was no longer than this. A longer step
 #: puts a clock right that was wrong.
@@ -26,13 +26,13 @@ MAX_FIRED_CLOCK_STEP_NS: Final = 3 * 3600 * SECOND_NS
 #: The scheduler looks at this many past moments of each entry at most: to report them, or to fire them after a step.
 MAX_MISSED_COUNTED: Final = 100
 MAX_JUMPED_FIRINGS: Final = 1000
-#: Nanoseconds until the clocks are looked at again where nothing is due before: so soon a step is noticed.
+#: Nanoseconds until the scheduler looks at the clocks again if nothing is due before. It notices a step so late.
 CLOCK_CHECK_INTERVAL_NS: Final = 60 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A moment at which an entry was due (``due_ns``), and until when it may be sent (``until_ns``); unix ns."""
+    """A moment at which an entry was due (``due_ns``), and the end of the time to send it (``until_ns``); unix ns."""
 
     entry: Periodic
     due_ns: int
@@ -51,7 +51,7 @@ class Missed:
 @dataclass(slots=True)
 class _Line:
     entry: Periodic
-    #: when it is due next; None: never
+    #: when the entry is due next; None: never
     next_ns: int | None
 
 
@@ -60,9 +60,9 @@ class Timetable:
 
     Calendars follow the wall clock, ``@every`` the steady one. When the wall clock is set
 
-    * forward: what it jumped over is due at once (up to three hours of it, the latest in any case);
-    * back: what is due next is found anew. What has been fired in the hour that comes twice is due again, and the lock
-      refuses it for as long as it would be refused to another scheduler: a period.
+    * forward: the moments that it jumped over are due at once (up to three hours of them, the latest in any case);
+    * back: the next moments are found anew. The firings of the hour that comes twice are due again. The lock refuses
+      each of them for one period, as it would to another scheduler.
     """
 
     def __init__(self) -> None:
@@ -75,9 +75,9 @@ class Timetable:
         """Return the firings that are due, the missed ones, and the seconds until this should be called again.
 
         Args:
-            now: not before the last one's ``steady``.
-            entries: all there are; what is new among them is due from now on.
-            fired: of new entries, until when (unix ns) everything has been fired: what was due since is due now.
+            now: the clocks' times; ``steady`` is not before that of the last call.
+            entries: all entries; new ones are due from now on.
+            fired: for new entries, the moment (unix ns) up to which all was fired: later moments are due now.
         """
         step = 0
         if self._last is not None:
@@ -99,7 +99,7 @@ class Timetable:
         return firings, missed, self._pause(now.wall, self._lines.values()) / SECOND_NS
 
     def _follow(self, line: _Line, now: Now, step: int) -> None:
-        """Bring a line's next moment to where the wall clock has been set."""
+        """Move a line's next moment by the step of the wall clock."""
         if step == 0 or line.next_ns is None:
             return
         if isinstance(line.entry.schedule, Every):
@@ -108,7 +108,7 @@ class Timetable:
             line.next_ns = line.entry.schedule.next(now.wall)
 
     def _take(self, line: _Line, wall: int, jumped: int, firings: list[Firing], missed: list[Missed]) -> None:
-        """Take what is due of a line. ``jumped``: a step of the clock has brought what is due after that."""
+        """Take the due moments of a line. ``jumped``: a step of the clock has jumped over those after this moment."""
         if line.next_ns is None or line.next_ns > wall:
             return
         entry = line.entry
@@ -126,7 +126,7 @@ class Timetable:
             missed.append(Missed(entry, len(late), late[-1]))
 
     def _due(self, line: _Line, wall: int, jumped: int) -> list[int]:
-        """Return the due moments in order; of very many only the last ones, with all that may be fired."""
+        """Return the due moments in order; if there are very many, the last ones, with all that may be fired."""
         first, schedule, catch_up = line.next_ns, line.entry.schedule, line.entry.catch_up
         assert first is not None
         if isinstance(schedule, Every):

@@ -10,7 +10,8 @@ The context of a trace travels in the headers of a signature, where Go's Machine
    which Go programs with OpenTracing have.
 
 Begin with :func:`instrument`. It needs the package ``opentelemetry-api`` alone (the extra ``otel``). The spans go where
-the program's own set-up of OpenTelemetry's SDK sends them; without one nothing is recorded, and contexts are passed on.
+the program's own set-up of OpenTelemetry's SDK sends them. Without an SDK no span is recorded, and contexts are passed
+on.
 
 Never: import OpenTelemetry elsewhere; put arguments or results of tasks into a span; let tracing fail a task.
 """

@@ -26,7 +26,7 @@ def system_of(scheme: str) -> str:
 
 
 def attributes_of(sig: Signature, system: str, queue: str, operation: str) -> dict[str, AttributeValue]:
-    """The attributes of a span. Arguments and results are not among them.
+    """Return the attributes of a span. Arguments and results are not among them.
 
     Args:
         sig: the signature that is sent or run.

@@ -1,4 +1,4 @@
-"""The members of chords that ended last in this process, to link the callbacks of the chords to them."""
+"""Remembers the members of chords that ended last in this process, to link the chords' callbacks to them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_CHORDS: Final = 1000
 
 
 class ChordMembers:
-    """Spans of members by the UUID of the chord's callback. Safe in threads.
+    """Keeps the spans of members by the UUID of the chord's callback. Safe in threads.
 
-    The callback is sent by the worker that has committed the last member, after the member's span has ended. It goes on
-    with the trace of the chord's sender, and has a link to that member.
+    The worker that has committed the last member sends the callback, after the member's span has ended. The callback
+    continues the trace of the chord's sender, and has a link to that member.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class ChordMembers:
         self._spans: dict[str, SpanContext] = {}
 
     def ended(self, callback: str, span: SpanContext) -> None:
-        """A member of the chord with this callback has ended."""
+        """Remember the span of a member that has ended, of the chord with this callback."""
         with self._lock:
             self._spans.pop(callback, None)
             self._spans[callback] = span
@@ -33,7 +33,7 @@ class ChordMembers:
                 del self._spans[next(iter(self._spans))]
 
     def links(self, uuid: str) -> list[Link]:
-        """The links for a signature that is sent: one, if it is the callback of such a chord."""
+        """Return the links for a signature that is sent: one if it is the callback of such a chord, else none."""
         if not self._spans:
             return []
         with self._lock:

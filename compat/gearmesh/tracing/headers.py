@@ -22,7 +22,7 @@ _JAEGER: Final = re.compile(r"([0-9a-fA-F]{1,32}):([0-9a-fA-F]{1,16}):[0-9a-fA-F
 
 
 def context_of(headers: Headers | None) -> Context:
-    """Read the context that headers carry; an empty one if they carry none that is valid."""
+    """Read the context that headers carry; return an empty context if they carry no valid one."""
     carrier = _texts(headers)
     context = propagate.extract(carrier, Context())
     if not trace.get_current_span(context).get_span_context().is_valid:
@@ -36,7 +36,7 @@ def with_context(headers: Headers | None, context: Context, *, jaeger: bool) -> 
     """Return the headers with a context in them.
 
     Args:
-        headers: of a signature; what they say of another trace is replaced.
+        headers: the headers of a signature; the new context replaces an old one in them.
         context: the context.
         jaeger: write the header of Jaeger's clients, too.
     """
@@ -66,7 +66,7 @@ def _jaeger_context(text: str) -> SpanContext | None:
 
 
 def _texts(headers: Headers | None) -> dict[str, str]:
-    """The headers that are strings. Go: its text map skips all others."""
+    """Return the headers that are strings. Go: its text map skips all others."""
     found = {}
     for name, raw in (headers or {}).items():
         if bytes(raw).startswith(b'"'):

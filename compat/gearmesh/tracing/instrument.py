@@ -17,15 +17,15 @@ __all__ = ["instrument"]
 
 
 def instrument(app: App, *, tracer_provider: TracerProvider | None = None, jaeger: bool = False) -> None:
-    """Trace all that an app sends, and all tasks that its workers run.
+    """Trace all messages that an app sends, and all tasks that its workers run.
 
     Call it in the module of the app, before the app is used.
 
     Args:
         app: the app.
         tracer_provider: makes the tracer; None: the program's own provider.
-        jaeger: write the header of Jaeger's clients into all messages, for Go programs that know no other. gearmesh
-            always reads this header. If a task came with it, gearmesh also writes it into the tasks that follow.
+        jaeger: write the header of Jaeger's clients into all messages, for Go programs that know no other header.
+            gearmesh always reads it. If a task came with it, gearmesh also writes it into the tasks that follow.
 
     Raises:
         ConfigError: the app is traced already.

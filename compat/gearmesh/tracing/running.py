@@ -29,12 +29,12 @@ class _Begun(NamedTuple):
 class TracedRuns(TaskObserver):
     """Runs each task inside a consumer span; an observer of tasks (``app.observers``).
 
-    The span's parent is the one that sent the message. A retry is a span of the same trace: the try before it has
-    sent it.
+    The span's parent is the span that sent the message. A retry is another span of the same trace, because the failed
+    try has sent it.
 
     Args:
         tracer: makes the spans.
-        system: of the broker, see :func:`~.attributes.system_of`.
+        system: the broker's messaging system, see :func:`~.attributes.system_of`.
         members: takes the members of chords that have ended.
     """
 
@@ -56,7 +56,7 @@ class TracedRuns(TaskObserver):
 
     def ended(self, begun: object, job: ObservedJob, commit: Commit) -> None:
         """End the span, with the outcome."""
-        if not isinstance(begun, _Begun):  # it could not begin
+        if not isinstance(begun, _Begun):  # the span could not begin
             return
         contexts.detach(begun.token)
         span, sig = begun.span, job.sig

@@ -20,7 +20,7 @@ __all__ = ["TracedSending"]
 
 log = logging.getLogger("gearmesh.tracing")
 
-#: Signatures within signatures that get a context, in levels: the steps of a chain that a Go worker may send.
+#: The number of levels at which nested signatures get a context: the steps of a chain that a Go worker may send.
 MAX_NESTED_LEVELS: Final = 50
 
 
@@ -29,9 +29,9 @@ class TracedSending:
 
     Args:
         tracer: makes the spans.
-        system: of the broker, see :func:`~.attributes.system_of`.
+        system: the broker's messaging system, see :func:`~.attributes.system_of`.
         members: the members of chords that have ended.
-        jaeger: write the header of Jaeger's clients into all messages, and not only where it came with one.
+        jaeger: write the header of Jaeger's clients into all messages. False: only into signatures that have it.
     """
 
     def __init__(self, tracer: Tracer, system: str, members: ChordMembers, *, jaeger: bool) -> None:
@@ -51,7 +51,7 @@ class TracedSending:
     def _traced(self, sig: Signature) -> Signature:
         parent = contexts.get_current()
         if not trace.get_current_span(parent).get_span_context().is_valid:
-            # Nothing runs here, as when a chord is complete: its callback has the context of its sender.
+            # No task runs in this thread, for example after a chord is complete. Its callback has its sender's context.
             parent = context_of(sig.Headers)
         queue = sig.RoutingKey
         span = self._tracer.start_span(

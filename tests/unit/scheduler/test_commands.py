@@ -84,7 +84,7 @@ def test_scheduler(run: Run, folder: Path, redis_url: str) -> None:
 
 def test_scheduler_that_cannot_run(run: Run, folder: Path) -> None:
     assert run("scheduler", "shop:broken").wait(30) == 2
-    assert "there is no lock to remember what was fired" in (folder / "log").read_text("utf-8")
+    assert "there is no lock to remember the runs that were sent" in (folder / "log").read_text("utf-8")
 
 
 def test_worker_with_scheduler(run: Run, folder: Path, redis_url: str) -> None:

@@ -338,7 +338,7 @@ def test_a_clock_set_back_over_what_was_fired(
 def test_catching_up_needs_a_lock_that_remembers(app: App) -> None:
     app.periodic("0 * * * *", app.remote("x").s(), catch_up=1)
     with pytest.raises(
-        ConfigError, match="there is no lock to remember what was fired; expected a setting lock"
+        ConfigError, match="there is no lock to remember the runs that were sent; expected a setting lock"
     ):
         Scheduler(app)
 
@@ -346,7 +346,7 @@ def test_catching_up_needs_a_lock_that_remembers(app: App) -> None:
 def test_catching_up_beside_go(url: str) -> None:
     app = App(config=Config(broker=url, lock="redis://localhost:6379", lock_executable="shop"))
     app.periodic("0 * * * *", app.remote("x").s(), catch_up=1)
-    with pytest.raises(ConfigError, match="leave no trace of what they have fired"):
+    with pytest.raises(ConfigError, match="leave no trace of the runs that they have sent"):
         Scheduler(app)
 
 
