@@ -136,7 +136,8 @@ def test_an_outage_is_logged_once(
     outage = [message for message in caplog.messages if "reachable" in message]
     warning, back = outage
     assert warning.startswith(
-        f"broker {server.url} is unreachable (due tasks wait, and are sent if the server is back before they are due again): "
+        f"broker {server.url} is unreachable "
+        "(due tasks wait, and are sent if the server is back before they are due again): "
     )
     assert back.startswith(f"broker {server.url} is reachable again after ")
 
