@@ -129,6 +129,15 @@ def test_a_project_without_a_server(project: Path, start: Start) -> None:
     assert "SUCCESS" in gearmesh(project, "result", uuid).stdout
 
 
+def test_a_terminal_that_closes_stops_all_of_it(project: Path, start: Start) -> None:
+    process = start("dev", "shop:app", "-c", "2")
+    eventually(lambda: "consuming from" in output(project))
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0
+    assert output(project).endswith("supervisor: stopped\n")
+    assert local_url(project) is None
+
+
 def test_what_was_left_behind(project: Path, start: Start) -> None:
     first = start("dev", "shop:app")
     eventually(lambda: local_url(project))

@@ -26,6 +26,7 @@ from gearmesh.cli.waiting import bars
 from gearmesh.wire.codec import decode_state
 from gearmesh.wire.state import TaskState
 from gearmesh.worker import Worker
+from gearmesh.worker.stop_signals import leaving_at_signals
 
 __all__ = ["demo"]
 
@@ -41,6 +42,7 @@ def demo(timeout: float) -> None:
     recordings = json.loads(files("gearmesh.cli").joinpath("demo_recordings.json").read_text("utf-8"))
     screen = console()
     with (
+        leaving_at_signals(),
         TemporaryDirectory(prefix="gearmesh-demo-") as folder,
         LocalRedis(folder, binary=embedded_redis_server()) as server,
         redis.Redis(unix_socket_path=str(server.socket)) as client,

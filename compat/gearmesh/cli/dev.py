@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import signal
 import sys
 from contextlib import ExitStack
 
@@ -22,6 +21,7 @@ from gearmesh.config.file import chosen_file
 from gearmesh.logs import set_up_logging
 from gearmesh.worker.loader import load_app
 from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.stop_signals import leaving_at_signals
 
 __all__ = ["dev"]
 
@@ -42,12 +42,13 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
     from gearmesh.worker.startup import run  # help and completion do without it
 
     set_up_logging(options.log_level or "INFO", options.log_format)
-    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
+        stack.enter_context(leaving_at_signals())
+        servers = stack.enter_context(ExitStack())
         said = Source.read(options.config or chosen_file(os.environ), None, options.overrides).said
         server = None
         if "broker" not in said or said["broker"].origin == "gearmesh dev":
-            server = stack.enter_context(LocalRedis(os.getcwd()))
+            server = servers.enter_context(LocalRedis(os.getcwd()))
         loaded = load_app(app, options.config, options.overrides)
         need_server(loaded, "worker")
         if server is not None and loaded.config.broker == server.url:
@@ -56,7 +57,7 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
                 "gearmesh send, result, queues, …"
             )
         else:
-            stack.close()
+            servers.close()
             origin = origin_of(loaded, "broker")
             note(f"using broker {loaded.masked_broker} (from {origin}); not starting a local Redis")
         code = run(app, _fitting(ctx, loaded, options))
@@ -76,8 +77,3 @@ def _fitting(ctx: click.Context, app: App, options: WorkerOptions) -> WorkerOpti
         options = dataclasses.replace(options, pool="processes", concurrency=count)
         note(f"using --pool processes -c {count}: task {limited[0]!r} has a hard limit")
     return options
-
-
-def _leave(number: int, frame: object) -> None:
-    """Raise an exception, so that Redis is stopped, too. While the worker runs, it handles the signals."""
-    raise SystemExit(128 + number)

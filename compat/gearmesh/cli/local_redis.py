@@ -82,7 +82,10 @@ class LocalRedis:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
         self._closing = threading.Event()
-        self._keeper: threading.Thread | None = None
+        #: set once the server serves, or could not be started
+        self._begun = threading.Event()
+        self._failure: Exception | None = None
+        self._keeper = threading.Thread(target=self._keep, name="gearmesh-redis", daemon=True)
 
     def __enter__(self) -> Self:
         try:
@@ -91,15 +94,18 @@ class LocalRedis:
             self._take_folder()
             self._private(self.socket.parent)
             self._end_orphan()
-            self._start()
+            # A thread starts the server: a signal raises its exception in the main thread, where a process that has
+            # just begun would be lost, and would stay.
+            self._keeper.start()
+            self._begun.wait()
+            if self._failure is not None:
+                raise self._failure
         except OSError as exc:
             self.close()
             raise GearmeshError(f"{exc.filename or self.folder}: {exc.strerror}") from exc
         except BaseException:
             self.close()
             raise
-        self._keeper = threading.Thread(target=self._keep, name="gearmesh-redis", daemon=True)
-        self._keeper.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -132,7 +138,7 @@ class LocalRedis:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self._keeper is not None:
+        if self._keeper.ident is not None:
             self._keeper.join(SERVER_TIMEOUT_S)
         if self._lock is not None:
             self._lock.close()
@@ -190,6 +196,8 @@ class LocalRedis:
                 stderr=output,
                 start_new_session=True,  # the terminal's Ctrl-C is for the worker, which needs Redis to stop well
             )
+        if self._closing.is_set():  # close() has looked for a process before there was this one
+            self._process.terminate()
         until = time.monotonic() + SERVER_TIMEOUT_S
         with self._client() as client:
             while self._process.poll() is None and time.monotonic() < until:
@@ -210,19 +218,24 @@ class LocalRedis:
         )
 
     def _keep(self) -> None:
-        """Start the server again whenever it dies."""
+        """Start the server, and again whenever it dies."""
         pauses = Backoff(0.1, 10.0)
-        while True:
-            assert self._process is not None
-            code = self._process.wait()
-            if self._closing.is_set():
-                return
-            log.error(
-                "Redis ended with code %d (see %s) and is started again", code, self.folder / "redis.log"
-            )
-            if self._closing.wait(pauses.next()):
-                return
+        while not self._closing.is_set():
             try:
                 self._start()
-            except (GearmeshError, OSError) as exc:
+                self._begun.set()
+                assert self._process is not None
+                code = self._process.wait()
+                if not self._closing.is_set():
+                    log.error(
+                        "Redis ended with code %d (see %s) and is started again",
+                        code,
+                        self.folder / "redis.log",
+                    )
+            except Exception as exc:
+                if not self._begun.is_set():
+                    self._failure = exc
+                    self._begun.set()
+                    return
                 log.error("%s", exc)
+            self._closing.wait(pauses.next())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gearmesh.wakeup import Wakeup
+from gearmesh.worker.stop_signals import signals_to_stop
 
 __all__ = ["Reloader", "reload_on_change"]
 
@@ -39,8 +40,8 @@ class Reloader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Run until a signal ends it; the exit code of the last run."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Run until a signal ends it; the exit code of the last run, 0 if that was too young to handle a signal."""
+        for number in signals_to_stop():
             signal.signal(number, self._on_signal)
         while True:
             before = self._times()
@@ -49,12 +50,12 @@ class Reloader:
             if self._ending:  # the signal came before there was a process
                 process.terminate()
             changed = self._watch(process, before)
-            if self._ending:
-                return process.wait()
             if changed:
                 log.warning("%s has changed: starting again", changed)
                 process.terminate()
-                process.wait()
+            code = process.wait()
+            if self._ending:
+                return 0 if code == -signal.SIGTERM else code
 
     def _watch(self, process: subprocess.Popen[bytes], before: dict[Path, int]) -> str:
         """Wait for a change, and name the file; ``""``: a signal came."""
@@ -76,7 +77,8 @@ class Reloader:
         self._ending = True
         self._news.set()
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+            # The command has no terminal. A second SIGTERM makes a worker stop at once, as a second Ctrl-C does.
+            self._process.terminate()
 
     def _times(self) -> dict[Path, int]:
         found: dict[Path, int] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 
 from gearmesh.errors import GearmeshError
@@ -19,6 +18,7 @@ from gearmesh.worker.control import follow
 from gearmesh.worker.forked import handle_signals
 from gearmesh.worker.loader import load_for
 from gearmesh.worker.options import WorkerOptions, options_of
+from gearmesh.worker.stop_signals import signals_to_stop
 
 __all__ = ["main", "run"]
 
@@ -75,7 +75,7 @@ def run(
 
     # A signal to the whole process group arrives here and as the supervisor's order.
     end = on_order if control is None else scheduler.end
-    handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: end())
+    handle_signals(signals_to_stop(), lambda number, frame: end())
     if control is not None:
         follow(control, on_order, on_orphaned)
     try:

@@ -1,18 +1,47 @@
-"""The signals that tell a worker to stop."""
+"""The signals that tell a command to stop."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from gearmesh.worker.forked import handle_signals
 
-__all__ = ["StopSignals"]
+__all__ = ["StopSignals", "leaving_at_signals", "signals_to_stop"]
+
+
+def signals_to_stop() -> list[signal.Signals]:
+    """Return SIGINT, SIGTERM and SIGHUP: a terminal that closes sends the last one.
+
+    SIGHUP is left out if the process does not die of it: ``nohup`` has it ignored, and an app may handle it.
+    """
+    ends = signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, _leave)
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if ends else [])]
+
+
+@contextmanager
+def leaving_at_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise SystemExit in the block, as SIGINT raises KeyboardInterrupt: clean-up code runs.
+
+    A :class:`StopSignals` made in the block gets the signals in its stead. To be used in the main thread.
+    """
+    numbers = [number for number in signals_to_stop() if number is not signal.SIGINT]
+    before = {number: signal.signal(number, _leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 class StopSignals:
-    """Counts SIGINT and SIGTERM from its making until :meth:`close`. To be made in the main thread.
+    """Counts the :func:`signals_to_stop` from its making until :meth:`close`. To be made in the main thread.
 
     Args:
         on_signal: called for each, in a signal handler.
@@ -39,7 +68,8 @@ class StopSignals:
     def interrupting(self) -> Iterator[None]:
         """Let each signal raise KeyboardInterrupt in the block.
 
-        Code of the user's runs there, which may never end. If it installs handlers of its own, they are replaced.
+        That is for blocks that may take long, or never end, as code of the user's may. If it installs handlers of its
+        own, they are replaced.
         """
         self._interrupts = True
         try:
@@ -51,7 +81,7 @@ class StopSignals:
             self._install()
 
     def _install(self) -> None:
-        self._restore.append(handle_signals((signal.SIGINT, signal.SIGTERM), self._handle))
+        self._restore.append(handle_signals(signals_to_stop(), self._handle))
 
     def _handle(self, number: int, frame: object) -> None:
         self.count += 1

@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 
@@ -27,6 +26,7 @@ from gearmesh.worker.memory import resident
 from gearmesh.worker.options import WorkerOptions, options_of
 from gearmesh.worker.orders import decode_order
 from gearmesh.worker.reporter import Reporter
+from gearmesh.worker.stop_signals import signals_to_stop
 from gearmesh.worker.worker import Worker
 
 __all__ = ["SupervisedWorker", "main"]
@@ -68,7 +68,7 @@ class SupervisedWorker:
         self._stopping = threading.Lock()
 
     def run(self) -> int:
-        handle_signals((signal.SIGINT, signal.SIGTERM), lambda number, frame: self._begin_to_stop())
+        handle_signals(signals_to_stop(), lambda number, frame: self._begin_to_stop())
         follow(self._control, self._on_order, self._on_orphaned, self._on_other_order)
         threading.Thread(target=self._retire, name="gearmesh-retire", daemon=True).start()
         if self._most_memory is not None:

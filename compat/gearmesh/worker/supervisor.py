@@ -157,17 +157,20 @@ class Supervisor:
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
         backoff = Backoff(0.1)
-        while not self._signals.count:
-            try:
-                self._heartbeater.connect()
-                self._app.check_backend()
-                return True
-            except GearmeshError as exc:
-                if not self._options.wait_for_broker:
-                    raise
-                backoff.log(log, "waiting for the servers", exc)
-                self._changed.wait(backoff.next())
-        return False
+        try:
+            with self._signals.interrupting():  # a server that does not answer takes its timeout
+                while True:
+                    try:
+                        self._heartbeater.connect()
+                        self._app.check_backend()
+                        return True
+                    except GearmeshError as exc:
+                        if not self._options.wait_for_broker:
+                            raise
+                        backoff.log(log, "waiting for the servers", exc)
+                        self._changed.wait(backoff.next())
+        except KeyboardInterrupt:
+            return False
 
     def _supervise(self) -> int:
         hopeless = False

@@ -50,6 +50,9 @@ T = TypeVar("T")
 MAX_SHOWN_TASKS = 10
 #: Seconds between two looks if the intake has failed before it was ready.
 READY_POLL_INTERVAL_S = 0.05
+#: Seconds after which :meth:`Worker.run` wakes, so that signal handlers run. Python runs them in the main thread, and
+#: does not wake it for a signal that comes just before it begins to wait, or that comes to another thread.
+SIGNAL_CHECK_INTERVAL_S = 1.0
 #: Seconds between two lines about the tasks that a stopping worker waits for.
 STOPPING_INTERVAL_S = 5.0
 
@@ -249,7 +252,7 @@ class Worker:
         """
         self.start(timeout=None)
         while not self._over.is_set():
-            self._run_over.wait()
+            self._run_over.wait(SIGNAL_CHECK_INTERVAL_S)
         if self._failure is not None:
             raise self._failure
 

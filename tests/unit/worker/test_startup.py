@@ -190,7 +190,7 @@ def test_a_child_that_cannot_load_its_app_says_so_when_it_begins(
         assert (child.code, shown) == (0, "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_interrupts_an_import_that_does_not_end(folder: Path, number: signal.Signals) -> None:
     (folder / "shop_app.py").write_text(MEET + "time.sleep(600)")
     process = subprocess.Popen(command(), stderr=subprocess.PIPE, text=True)
