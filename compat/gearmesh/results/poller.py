@@ -240,7 +240,9 @@ class ResultPoller:
 
     def _next_pause(self, handle: WaitHandle, now: float) -> float:
         if handle.interval is not None:
-            return handle.interval
+            if handle._asked_all or handle.trouble:
+                return handle.interval
+            return max(MIN_POLL_INTERVAL_S, self._min_interval_s)
         if handle._soon:
             return MIN_POLL_INTERVAL_S
         least = self._min_interval_s

@@ -53,7 +53,7 @@ class WaitHandle:
         wanted: UUIDs that must become final; then it is over.
         upstream: UUIDs without whose success ``wanted`` will never become final.
         fail_fast: the first FAILURE of any ends it.
-        interval: seconds between two looks; None: growing.
+        interval: seconds between two looks at all UUIDs; None: growing.
         notify: called from the service's thread (or the looker's) when there is news.
 
     Attributes:
@@ -87,6 +87,7 @@ class WaitHandle:
         self._at = 0
         self._indexed: list[str] = []  # under which announcements find it
         self._asked = False  # the last window was what it was time for
+        self._asked_all = False  # the last window was the last one of its turn
         self._soon = False  # there was news, and more than one window to look at
 
     def uuids(self) -> list[str]:
@@ -104,12 +105,14 @@ class WaitHandle:
         if not self._asked:
             return hot
         everything = self.uuids()
-        if len(everything) <= MAX_UUIDS_PER_WAITER:
+        self._asked_all = len(everything) <= MAX_UUIDS_PER_WAITER
+        if self._asked_all:
             return everything
         half = MAX_UUIDS_PER_WAITER // 2
         others = everything[half:]
         start = self._at if self._at < len(others) else 0
         self._at = start + half
+        self._asked_all = self._at >= len(others)
         return list(dict.fromkeys(everything[:half] + others[start : start + half] + hot))
 
     def take(self, states: Iterable[TaskState | None]) -> bool:

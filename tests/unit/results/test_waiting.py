@@ -378,6 +378,17 @@ def test_a_failed_member_ends_the_wait(announces: bool) -> None:
         assert chord.failed()
 
 
+def test_one_look_at_many_members_is_at_all_of_them(silent: tuple[App, Counting]) -> None:
+    app, backend = silent
+    header = GroupResult("g", members(app, 3000), app)
+    backend.write([failed("m2990")])
+    chord = ChordResult(header, app.result("body"), app)
+    began = time.monotonic()
+    with pytest.raises(TaskFailed, match="m2990"):
+        chord.get(60, interval=50.0)
+    assert time.monotonic() - began < 45
+
+
 def test_members_that_have_succeeded_are_not_read(app: App, backend: Counting) -> None:
     header = GroupResult("g", members(app, 300), app)
     chord = ChordResult(header, app.result("body"), app)
