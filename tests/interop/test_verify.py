@@ -57,4 +57,4 @@ def test_a_worker_with_another_binding_key_is_named(
     start_peer("go", url, "-mode", "worker", "-queue", "verify", "-backend", results)
     first, *_ = wrong(run(url, results))
     assert first.startswith("queue, verify: queue 'verify' has ")
-    assert "has no queue bound with the key 'verify': it is bound wrongly" in first
+    assert "has no queue bound with the key 'verify': the queue is not bound to this exchange" in first

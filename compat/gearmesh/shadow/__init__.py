@@ -4,15 +4,15 @@ The parts, in the order in which a call passes through them:
 
 - ``copies``: a hook in the producer. It copies a sample of the calls to a queue of their own, in a thread, so that the
   producer does not wait.
-- ``trial``: runs the Python version of one copy. The app is on a broker inside the process then, so whatever the task
-  sends, stores or reports ends there.
-- ``comparison``: compares the outcome with the state that the Go worker has stored, once it is there.
+- ``trial``: runs the Python version of one copy. Meanwhile the app uses a broker inside the process, so all messages,
+  results and reports of the task end there.
+- ``comparison``: compares the outcome with the state that the Go worker stores.
 - ``report``: the counts, the first differences, and whether the task is ready to be switched.
-- ``run``: consumes the copies until there are enough of them.
-- ``cutover``: the steps by which a task moves, and how to go back.
+- ``run``: consumes copies until there are enough of them.
+- ``cutover``: the steps by which a task moves to Python, and those by which it goes back.
 
 Begin with ``run``. Nothing here may write a state, settle or publish a message of the deployment, other than the copies
-in their own queue. GitHub's scientist is the model; there the two versions run in one process.
+in their own queue. The model is GitHub's scientist, which runs both versions in one process.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ _SECRETS: Final = re.compile(
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Says how a trial ended, compared with the real run.
+    """Holds the outcome of a trial, to be compared with the real run.
 
     Attributes:
-        uuid: the call's. task: its name.
+        uuid: the UUID of the call. task: the name of the task.
         seconds: the duration of the function.
-        results: the typed results; None: it raised.
-        error: the text of what it raised, as a FAILURE would hold it. kind: its class.
+        results: the typed results; None: the function raised an exception.
+        error: the text of the exception, as a FAILURE would hold it. kind: the exception's class.
     """
 
     uuid: str
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def compare(outcome: Outcome, state: TaskState) -> tuple[Verdict, str]:
     """Compare a trial with the final state of the same call.
 
-    Returns the verdict, and the difference in words, with secrets masked; ``""`` if they agree.
+    Returns the verdict, and the difference in words, with secrets masked; ``""`` if the two agree.
     """
     if state.State == SUCCESS:
         if outcome.results is None:
@@ -64,12 +64,12 @@ def _results(ours: tuple[TaskResult, ...], theirs: Any) -> tuple[Verdict, str]:
         return "differed", f"Python gave {len(ours)} results, the worker {len(theirs)}"
     for number, (one, two) in enumerate(zip(ours, theirs, strict=True), 1):
         if one.Type != two.Type:
-            return "differed", f"result {number} is a {one.Type} in Python, a {two.Type} of the worker"
+            return "differed", f"result {number} is a {one.Type} in Python, and a {two.Type} in the worker"
         left, right = _value(one), _value(two)
         if left != right:
             return (
                 "differed",
-                f"result {number} is {_shown(repr(left))} in Python, {_shown(repr(right))} of the worker",
+                f"result {number} is {_shown(repr(left))} in Python, and {_shown(repr(right))} in the worker",
             )
     return "agreed", ""
 
@@ -82,6 +82,6 @@ def _value(result: TaskResult) -> Any:
 
 
 def _shown(text: str) -> str:
-    """A text for people: without passwords of URLs, and without the values of names such as ``token``."""
+    """Return a text for people, without passwords in URLs, and without the values of names such as ``token``."""
     text = _SECRETS.sub(r"\1***", redact_text(text))
     return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"

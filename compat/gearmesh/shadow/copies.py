@@ -25,13 +25,14 @@ __all__ = ["SHADOW_QUEUE", "ShadowCopies", "copy_calls", "is_sampled"]
 SHADOW_QUEUE: Final = "gearmesh_shadow"
 #: Copies that wait in the producer; more are dropped.
 MAX_WAITING_COPIES: Final = 1000
-#: Copies that wait in the shadow queue, where no run takes them; more are dropped.
+#: Copies that wait in the shadow queue while no run consumes them; more are dropped.
 MAX_QUEUED_COPIES: Final = 10_000
-#: Seconds for which a copy waits for others, and at most so many are sent at once: the call goes first, and the
-#: thread seldom takes a turn of the interpreter from the caller.
+#: Seconds for which the thread waits for more copies before it sends the first one. The call itself is sent first, and
+#: the thread rarely competes with the caller for the interpreter.
 LINGER_S: Final = 0.02
+#: Copies that the thread sends at once.
 MAX_BATCH_COPIES: Final = 100
-#: Copies after which the shadow queue is counted again.
+#: Copies after which the thread counts the messages in the shadow queue again.
 COUNT_EVERY_COPIES: Final = 100
 #: Seconds for which the thread may need to send its last copies when it is stopped.
 STOP_TIMEOUT_S: Final = 5.0
@@ -40,14 +41,14 @@ log = logging.getLogger("gearmesh.shadow")
 
 
 def is_sampled(uuid: str, sample: float) -> bool:
-    """Decide by the UUID if a call is in a sample of this share: each process decides alike."""
+    """Return True if a call is in a sample of this share. It depends on the UUID alone, so all processes agree."""
     return zlib.crc32(uuid.encode()) < sample * 2**32
 
 
 def copy_calls(
     app: App, tasks: Collection[str], sample: float = 0.1, *, shadow_queue: str = SHADOW_QUEUE
 ) -> ShadowCopies:
-    """Copy a sample of an app's calls of these tasks to the shadow queue, from now on.
+    """From now on, copy a sample of an app's calls of these tasks to the shadow queue.
 
     Args:
         app: the producer's app.
@@ -69,7 +70,7 @@ class ShadowCopies:
     """The hook of one producer, and the thread that sends its copies. Safe in threads.
 
     Args:
-        config: gives the producer's settings.
+        config: returns the producer's settings.
         tasks: names of tasks. sample: the share of the calls. shadow_queue: the queue of the copies.
     """
 
@@ -84,18 +85,18 @@ class ShadowCopies:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._sent = 0
-        #: Sent copies from which on the shadow queue is counted once more.
+        #: Number of sent copies at which the thread counts the shadow queue again.
         self._counts_at = 0
-        #: Copies that were dropped because too many waited, or the broker did not take them.
+        #: Copies that were dropped because too many waited, or because the broker refused them.
         self.dropped = 0
 
     @property
     def waiting(self) -> int:
-        """Copies that are not on their way yet, as far as can be known beside the thread."""
+        """Roughly the number of copies that the thread has not sent yet."""
         return self._waiting.qsize()
 
     def see(self, sig: Signature) -> None:
-        """Copy a signature that is about to be published, if it is in the sample. Never raises, never blocks."""
+        """Copy a signature that is about to be published, if it is in the sample. It never raises and never blocks."""
         if sig.Name in self._tasks and is_sampled(sig.UUID, self._sample):
             try:
                 self._waiting.put_nowait(_copy(sig, self._queue))
@@ -104,7 +105,7 @@ class ShadowCopies:
             self._start()
 
     def close(self) -> None:
-        """Send what waits, and end the thread. Twice is fine."""
+        """Send the waiting copies, and end the thread. A second call does nothing."""
         with self._lock:
             thread, self._thread = self._thread, None
         if thread is not None:
@@ -133,7 +134,7 @@ class ShadowCopies:
                 batch, ended = ([], True) if ended else self._next_batch()
 
     def _next_batch(self) -> tuple[list[Signature], bool]:
-        """Wait for copies, and return those that came within a moment, and True if the thread is to end after them."""
+        """Wait for copies; return those of one moment, and True if the thread must end after it has sent them."""
         batch: list[Signature] = []
         copy = self._waiting.get()
         if copy is not None and not self._waiting.qsize():
@@ -160,7 +161,7 @@ class ShadowCopies:
 
 
 def _copy(sig: Signature, shadow_queue: str) -> Signature:
-    """The same call without anything that follows it. Its UUID stays: by it the stored outcome is found."""
+    """Copy the call without its follow-up tasks. It keeps the UUID, by which the run finds the stored outcome."""
     return sig.evolve(
         RoutingKey=shadow_queue,
         ETA=None,

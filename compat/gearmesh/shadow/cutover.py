@@ -1,4 +1,4 @@
-"""The steps by which a task moves from Go to Python, and how to go back."""
+"""The steps by which a task moves from Go to Python, and those by which it goes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["Move", "cutover_steps", "own_queue"]
 
-#: The queue that Python gets where its app names none but Go's.
+#: The queue that Python gets if its app names no queue but Go's.
 PYTHON_QUEUE: Final = "python_tasks"
 
 #: The end of the name of each FIFO queue on SQS, and of no other queue.
@@ -22,7 +22,7 @@ Step = tuple[str, str]
 
 
 class Move(NamedTuple):
-    """One task that moves.
+    """One task that moves from Go to Python.
 
     Attributes:
         task: the task's name.
@@ -38,10 +38,10 @@ class Move(NamedTuple):
 
 
 def own_queue(of_task: str | None, of_app: str, go_queue: str) -> str:
-    """The queue that Python reads alone: the task's, else the app's, else one that the steps name.
+    """Return the queue that only Python reads: the task's, else the app's, else a new one that the steps name.
 
     Args:
-        of_task: the queue of the task's declaration. of_app: the app's default queue.
+        of_task: the queue of the task's declaration; None: it names no queue. of_app: the app's default queue.
         go_queue: the queue that the Go workers of the task read.
     """
     gos = (go_queue, DEFAULT_QUEUE)  # Go workers read Machinery's default queue
@@ -51,10 +51,10 @@ def own_queue(of_task: str | None, of_app: str, go_queue: str) -> str:
 
 
 def cutover_steps(move: Move, config: Config) -> list[Step]:
-    """The steps for one task, in order: (heading, text). The last ones say how to go back.
+    """Return the steps for one task, in order: (heading, text). The last ones say how to go back.
 
-    On a broker that delivers a message to any worker and hides it from the others for a while, workers that know
-    different tasks do not share a queue: there the callers move first.
+    SQS and Pub/Sub deliver a message to any worker, and hide it from the others for a while. So workers that know
+    different tasks must not share a queue there, and the callers move first.
 
     Args:
         move: the task and its queues.
@@ -68,7 +68,7 @@ def cutover_steps(move: Move, config: Config) -> list[Step]:
 
 
 def _subscription(config: Config) -> str | None:
-    """The subscription of the broker's URL; None: the broker is not Pub/Sub."""
+    """Return the subscription of the broker's URL; None if the broker is not Pub/Sub."""
     target = parse(config.brokers[0], "broker")
     return target.subscription if isinstance(target, PubSubTarget) else None
 
@@ -78,7 +78,7 @@ def _before(move: Move, config: Config) -> Step:
     lines = [
         f"Copy a share of the calls of {task} to {SHADOW_QUEUE} (docs/howto/shadow.md).",
         f"Run 'gearmesh shadow {spec} --tasks {task}' until it says \"ready to switch\". It needs no worker of {spec}.",
-        "Deploy the callers without the copies. Then delete the copies that are left: "
+        "Deploy the callers without the copies. Then delete the remaining copies: "
         f"gearmesh purge {SHADOW_QUEUE} -A {spec}",
         "Keep the code of the Go task: you need it to go back.",
     ]
@@ -88,8 +88,8 @@ def _before(move: Move, config: Config) -> Step:
         lines.insert(0, f"Make the queue {SHADOW_QUEUE}.")
     if config.on_sqs and queue.endswith(FIFO) and not own.endswith(FIFO):
         lines.append(
-            f"{queue} is a FIFO queue, and {own} is not: SQS would keep no order there. Let the tasks of this app name "
-            f'a queue that ends in {FIFO}, such as queue="{own}{FIFO}".'
+            f"{queue} is a FIFO queue, and {own} is not: SQS would keep no order there. Give the tasks of this app a "
+            f'queue whose name ends in {FIFO}, such as queue="{own}{FIFO}".'
         )
     if config.default_queue not in (queue, DEFAULT_QUEUE):
         lines += _default_queue_of_python(move, config)
@@ -97,7 +97,7 @@ def _before(move: Move, config: Config) -> Step:
 
 
 def _default_queue_of_python(move: Move, config: Config) -> list[str]:
-    """The reasons why the app's default queue must be one that Go workers read."""
+    """Return the reasons why the app's default queue must be one that Go workers read."""
     default, subscription = config.default_queue, _subscription(config)
     lines = [
         f"This app's default queue is {default}. Set default_queue to the DefaultQueue of the Go service, such as "
@@ -108,13 +108,13 @@ def _default_queue_of_python(move: Move, config: Config) -> list[str]:
     ]
     if config.on_rabbitmq and config.amqp.binding_key != default:
         lines.append(
-            f"On RabbitMQ it is worse: {default} is bound with the key {config.amqp.binding_key!r} of Go's default "
-            "tasks, and gets a copy of each. They would run twice."
+            f"On RabbitMQ there is one more reason: {default} is bound with the key {config.amqp.binding_key!r} of "
+            "Go's default tasks, and gets a copy of each. They would run twice."
         )
     if subscription is not None:
         lines.append(
-            f"On Pub/Sub it is worse if Go reads the subscription {subscription} of the broker's URL: a Python "
-            f"worker of {default} reads this subscription, and takes Go's messages."
+            f"On Pub/Sub there is one more reason if Go reads the subscription {subscription} of the broker's URL: a "
+            f"Python worker of {default} reads this subscription, and takes Go's messages."
         )
     return lines
 
@@ -127,12 +127,12 @@ def _callers(own: str) -> str:
 
 
 def _workers_first(move: Move, config: Config) -> list[Step]:
-    """The callers do not change at first: Go and Python workers share Go's queue."""
+    """Return the steps for a broker on which Go and Python workers can share a queue, so the callers can move later."""
     task, spec, queue, own = move
     if config.on_rabbitmq:
         unknown = (
-            "A Python worker puts a message of another task back, and so does Go from step 2 on. RabbitMQ gives each "
-            "its turn, so a worker that knows the task gets it: mostly within a second, a few later"
+            "A Python worker puts a message of an unknown task back, and so does Go from step 2 on. RabbitMQ delivers "
+            "it to the workers in turn, so one that knows the task gets it: most messages within a second, a few later"
         )
         listed = f"'gearmesh pending -A {spec} {queue}' shows no {task}"
         emptied = (
@@ -140,7 +140,7 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
             "has passed (RabbitMQ does not list delayed messages)"
         )
     else:
-        unknown = "A worker that meets the name of a task it does not know leaves the message to the others"
+        unknown = "A worker that receives a message of a task that it does not know leaves the message to the others"
         listed = (
             f"'gearmesh pending -A {spec} {queue}' and 'gearmesh delayed -A {spec} {queue}' show no {task}"
         )
@@ -168,8 +168,8 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
         (
             f"4. Drop {queue}",
             f"Keep {queue} in -Q until {listed}, and your longest ETA or retry delay has passed. Then: gearmesh worker "
-            f"{spec} -Q {own}\nA message that comes later makes the Go workers put it back in a loop, with a log line "
-            f"each time. The cure: a Python worker on {queue}, or the task registered in Go.",
+            f"{spec} -Q {own}\nIf a message comes later, the Go workers put it back in a loop, with a log line each "
+            f"time. To end the loop, start a Python worker on {queue}, or register the task in Go.",
         ),
         (
             "To go back before step 3",
@@ -186,17 +186,17 @@ def _workers_first(move: Move, config: Config) -> list[Step]:
 
 
 def _callers_first_on_sqs(move: Move, *, create: bool) -> list[Step]:
-    """Go keeps the task until no caller sends it there any more.
+    """Return the steps for SQS: Go keeps the task until no caller sends messages of it to Go's queue.
 
     Args:
         move: the task and its queues.
-        create: the workers make the queues that they read.
+        create: True: the workers make the queues that they read.
     """
     task, spec, queue, own = move
     kind = "FIFO queue" if own.endswith(FIFO) else "queue"
     return _callers_first(
         move,
-        make=f"The Python workers make the {kind} {own}, as sqs.create_queues says."
+        make=f"The Python workers make the {kind} {own}, since sqs.create_queues is True."
         if create
         else f"Make the {kind} {own} with a redrive policy (docs/reference/sqs.md).",
         allow=f"Allow the callers of {task} to send to {own} (sqs:SendMessage).",
@@ -205,8 +205,8 @@ def _callers_first_on_sqs(move: Move, *, create: bool) -> list[Step]:
         if own.endswith(FIFO)
         else "",
         age=f"ApproximateAgeOfOldestMessage of {queue} (CloudWatch)",
-        # Go: the worker returns from consuming with an error and consumes anew. The goroutine that received before
-        # goes on until it has taken as many messages as the concurrency allows, and no goroutine runs these.
+        # Go: the worker stops consuming with an error and starts again. The goroutine that was receiving goes on until
+        # it has taken as many messages as the concurrency allows, and no goroutine runs these messages.
         later=f"Do not shorten this step: one call of {task} that comes later disturbs the other tasks. Each time a Go "
         "worker receives it, this worker also takes as many other messages as its concurrency, and runs none of them. "
         "SQS delivers all of these again after the queue's visibility timeout, and moves a message to the dead-letter "
@@ -217,7 +217,7 @@ def _callers_first_on_sqs(move: Move, *, create: bool) -> list[Step]:
 
 
 def _callers_first_on_pubsub(move: Move, subscription: str) -> list[Step]:
-    """As on SQS. Pub/Sub itself tells no counts, so the steps name the metrics that have them."""
+    """Return the steps for Pub/Sub, which are like those for SQS. Pub/Sub reports no counts, so they name metrics."""
     task, own = move.task, move.own
     return _callers_first(
         move,
@@ -234,14 +234,14 @@ def _callers_first_on_pubsub(move: Move, subscription: str) -> list[Step]:
 def _callers_first(
     move: Move, *, make: str, allow: str, watch: str, age: str, later: str, emptied: str, meanwhile: str = ""
 ) -> list[Step]:
-    """The steps of a broker where workers that know different tasks do not share a queue.
+    """Return the steps for a broker where workers that know different tasks must not share a queue.
 
     Args:
         move: the task and its queues.
-        make: the sentence that has the queue made.
-        allow: the sentence that gives the callers the right to send to it.
-        watch: the way to see that Python's queue is read.
-        age: the metric that tells the age of the oldest message that waits for Go.
+        make: the sentence about making Python's queue.
+        allow: the sentence about the callers' right to send to it.
+        watch: a command or metric that shows if Python's queue is read.
+        age: the metric with the age of the oldest message that waits for Go.
         later: the sentences on a message for Go that comes too late.
         emptied: the sign that Python's queue is empty.
         meanwhile: a sentence on calls that run while the callers move, after a space.
@@ -251,7 +251,7 @@ def _callers_first(
         (
             "1. Add Python workers",
             f"{make} {allow}\nStart the workers: gearmesh worker {spec} -Q {own}\nLet no Python worker read {queue}: "
-            "it would receive messages of tasks that only Go knows, and each of these comes back late.",
+            "it would receive messages of tasks that only Go knows, and would delay each of them.",
         ),
         (
             f"2. Send it to {own}",

@@ -19,12 +19,12 @@ class TaskReport(msgspec.Struct):
     """Counts how often one task agreed with its real worker.
 
     Attributes:
-        agreed, differed, crashed: calls by verdict. ``crashed``: Python raised, and the worker did not.
+        agreed, differed, crashed: calls by verdict. ``crashed``: Python raised an exception, and the worker did not.
         slower: calls for which Python's function alone took longer than the worker from receipt to stored state.
-        unanswered: calls of which no final state was found in time.
-        seconds: the durations of Python's function, all together.
-        worker_seconds: the worker's, as far as they were seen.
-        differences: (UUID, difference), the first ones.
+        unanswered: calls whose final state was not found in time.
+        seconds: the sum of the durations of Python's function.
+        worker_seconds: the sum of the durations in the worker, as far as the run has seen them.
+        differences: the first differences, as (UUID, difference).
     """
 
     agreed: int = 0
@@ -46,7 +46,7 @@ class ShadowReport:
     """Collects the reports of all tasks of a shadow run. Safe in threads.
 
     Args:
-        threshold: the share of calls that must agree. least: calls that must have been compared.
+        threshold: the share of calls that must agree. least: the number of calls that must have been compared.
     """
 
     def __init__(self, threshold: float, least: int) -> None:
@@ -58,7 +58,7 @@ class ShadowReport:
     def add(
         self, task: str, uuid: str, verdict: Verdict, why: str, seconds: float, worker_seconds: float | None
     ) -> None:
-        """Count a compared call. ``worker_seconds``: how long the worker took; None: it was not seen."""
+        """Count a compared call. ``worker_seconds``: the duration in the worker; None: the run has not seen it."""
         with self._lock:
             report = self.tasks.setdefault(task, TaskReport())
             setattr(report, verdict, getattr(report, verdict) + 1)
@@ -70,7 +70,7 @@ class ShadowReport:
                 report.differences = [*report.differences, (uuid, why)]
 
     def add_unanswered(self, task: str) -> None:
-        """Count a call of which no final state was found in time."""
+        """Count a call whose final state was not found in time."""
         with self._lock:
             self.tasks.setdefault(task, TaskReport()).unanswered += 1
 
@@ -87,12 +87,12 @@ class ShadowReport:
             return sum(report.compared + report.unanswered for report in self.tasks.values())
 
     def ready(self, task: str) -> bool:
-        """True if enough calls of a task were compared, and enough of them agree."""
+        """Return True if enough calls of a task were compared, and enough of them agree."""
         report = self.tasks.get(task, TaskReport())
         return report.compared >= self._least and report.agreed >= self._threshold * report.compared
 
     def to_builtins(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the reports by task, as values for a JSON encoder."""
         return {
             name: {
                 **msgspec.to_builtins(report),

@@ -24,30 +24,30 @@ from gearmesh.worker.worker import Worker
 
 __all__ = ["ShadowRun"]
 
-#: Seconds between two reads of the states that are awaited.
+#: Seconds between two reads of the awaited states.
 POLL_INTERVAL_S: Final = 0.02
 #: States that are read at once.
 MAX_READ_STATES: Final = 200
-#: Seconds for which the worker's own state is awaited.
+#: Seconds for which the run waits for the final state of the real worker.
 ANSWER_TIMEOUT_S: Final = 60.0
 
 
 class ShadowRun:
     """Compares the Python version of some tasks with their real workers. A context manager.
 
-    While it runs, the app under test is on a broker and backend inside this process, so that nothing that a trial sends
-    or stores leaves it.
+    While it runs, the app under test uses a broker and a backend inside this process, so that no message or result of a
+    trial leaves the process.
 
     Args:
         app: the app with the Python versions; its settings name the deployment's broker and backend.
         tasks: names of its tasks.
-        report: gets the outcomes.
+        report: the report that gets the outcomes.
         shadow_queue: the queue of the copies.
-        concurrency: trials at a time.
-        answer_timeout: seconds for which a final state is awaited.
+        concurrency: number of trials at the same time.
+        answer_timeout: seconds for which the run waits for a final state.
 
     Raises:
-        ConfigError: a task is not there, or the backend keeps no results.
+        ConfigError: a task is not in the app, or the backend keeps no results.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class ShadowRun:
             deployment.having({"broker": inside, "backend": inside, "lock": None})
         )
         self._reader = App(config=deployment)
-        # Its default queue stays the deployment's: RabbitMQ binds a default queue with the key of all default tasks.
+        # It keeps the deployment's default queue: RabbitMQ binds a default queue with the key of all default tasks.
         self._copies = App(config=deployment.having({"backend": "null"}))
         for task in self._tasks.values():
             self._copies.register_task(shadow_task(self._copies, task, self._begin, self._done))
         self._copies.on_error(self._unrunnable)
         self._quiet = ExitStack()
-        self._quiet.enter_context(without_lines_of(self._copies.tasks))  # what fails here is in the report
+        self._quiet.enter_context(without_lines_of(self._copies.tasks))  # the report has the failures
         self._worker = Worker(self._copies, [self._queue], self._concurrency, task_log_limit=0).start()
         self._thread = threading.Thread(target=self._compare_all, name="gearmesh-shadow", daemon=True)
         self._thread.start()
@@ -107,7 +107,7 @@ class ShadowRun:
         self._app.reopen(self._before)
 
     def wait(self, count: int | None, seconds: float | None) -> None:
-        """Wait until so many calls have ended here and there, or so many seconds have passed; None: no such bound."""
+        """Wait until ``count`` calls have ended or ``seconds`` have passed; None: no such bound."""
         deadline = None if seconds is None else time.monotonic() + seconds
         while (count is None or self._report.ended < count) and (
             deadline is None or time.monotonic() < deadline
@@ -115,7 +115,7 @@ class ShadowRun:
             self._stop.wait(POLL_INTERVAL_S)
 
     def _begin(self, uuid: str) -> None:
-        """Watch the state of a call whose trial begins: the real worker runs it at about the same time."""
+        """Begin to watch the state of a call with its trial: the real worker runs the call at about the same time."""
         with self._lock:
             self._calls[uuid] = _Call(time.monotonic() + self._answer_timeout)
 
@@ -126,7 +126,7 @@ class ShadowRun:
             call.until = time.monotonic() + self._answer_timeout
 
     def _unrunnable(self, sig: Signature, exc: BaseException) -> None:
-        """Count a call that the Python version does not take as one that crashed: a trial itself never raises."""
+        """Count a call as crashed if the Python version refuses its arguments; a trial itself never raises."""
         self._done(Outcome(sig.UUID, sig.Name, 0.0, None, error_text(exc), type(exc).__name__))
 
     def _compare_all(self) -> None:
@@ -146,7 +146,7 @@ class ShadowRun:
                     self._look(uuid, state, now)
 
     def _look(self, uuid: str, state: TaskState | None, now: float) -> None:
-        """Compare a call if both ends are known. The caller holds the lock."""
+        """Compare a call if its trial and its real run have ended. The caller holds the lock."""
         call = self._calls.pop(uuid)
         if state is not None and call.final is None:
             if state.State in (SUCCESS, FAILURE):
@@ -161,12 +161,12 @@ class ShadowRun:
         elif outcome is not None and now > call.until:
             self._report.add_unanswered(outcome.task)
         else:
-            self._calls[uuid] = call  # behind the others, which are looked at first now
+            self._calls[uuid] = call  # at the end, so that the next batch begins with the others
 
 
 @dataclass
 class _Call:
-    """One call: its trial, and its real run as it is seen. Times are monotonic seconds."""
+    """One call: its trial, and the real run as its states show it. Times are monotonic seconds."""
 
     until: float
     outcome: Outcome | None = None

@@ -20,9 +20,9 @@ _IN_SHADOW: Final[ContextVar[bool]] = ContextVar("in_shadow", default=False)
 
 
 def in_shadow() -> bool:
-    """True while a shadow run tries a task.
+    """Return True while a shadow run tries a task.
 
-    A task calls it before it does something that must not happen twice.
+    A task calls this function before it does something that must not happen twice.
     """
     return _IN_SHADOW.get()
 
@@ -30,13 +30,13 @@ def in_shadow() -> bool:
 def shadow_task(
     app: App, task: Task[..., Any, Any], begins: Callable[[str], None], done: Callable[[Outcome], None]
 ) -> Task[..., Any, Any]:
-    """Make the task that runs a trial of ``task`` and gives its outcome to ``done``.
+    """Make the task that runs a trial of ``task`` and passes its outcome to ``done``.
 
     Args:
-        app: the app of the shadow's own worker, which keeps no results.
-        task: the Python version. Its app must be on a broker of this process's own.
-        begins: called with the UUID before the function is.
-        done: called in the worker's thread. Nothing that the task raises goes further.
+        app: the app of the shadow run's own worker, which keeps no results.
+        task: the Python version. Its app must use a broker inside this process.
+        begins: a function that is called with the UUID before the trial.
+        done: a function that is called in the worker's thread after it. An exception of the task ends in the outcome.
     """
 
     def trial(*values: Any) -> None:

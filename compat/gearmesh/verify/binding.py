@@ -1,4 +1,4 @@
-"""Asks the broker about a queue before anything is declared: a declaration would repair what is wrong."""
+"""Asks the broker about a queue before the run declares anything, since a declaration would repair the fault."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["delete_queue", "queue_fault"]
 
 
 def queue_fault(app: App, queue: str, probe: bytes) -> str:
-    """Say what is wrong with the queue that a Go worker is said to consume; ``""``: nothing that this broker tells.
+    """Return the fault of the queue that the Go workers should consume; ``""`` if the broker reports none.
 
     Args:
-        app: names the broker, the exchange and the binding key.
+        app: the app that names the broker, the exchange and the binding key.
         queue: the workers' queue.
         probe: a signature for that queue. It is published, once, if the queue can get it.
     """
@@ -47,9 +47,9 @@ def queue_fault(app: App, queue: str, probe: bytes) -> str:
         if not _is_bound(connection, exchange, key, probe):
             return (
                 f"queue {queue!r} has {consumers} consumer{'s' * (consumers > 1)}, but exchange {exchange!r} has no "
-                f"queue bound with the key {key!r}: it is bound wrongly, or with another key (--binding-key). "
-                "Go's NewCustomQueueWorker binds its queue with the key of the default queue, and gets a copy of "
-                "each of its tasks"
+                f"queue bound with the key {key!r}: the queue is not bound to this exchange, or it is bound with "
+                "another key (--binding-key). Go's NewCustomQueueWorker binds its queue with the key of the default "
+                "queue, and gets a copy of each of its tasks"
             )
     return ""
 
@@ -65,17 +65,17 @@ def _is_bound(connection: RawConnection, exchange: str, key: str, probe: bytes) 
             Message(probe, content_type="application/json", delivery_mode=2), exchange, key, mandatory=True
         )
     except NotFound:
-        return False  # nor is there such an exchange
+        return False  # the exchange does not exist
     except AMQPError:
         return not returned
     return not returned
 
 
 def delete_queue(app: App, queue: str) -> None:
-    """Delete a queue that was made for a run, on brokers that keep empty ones. One that does not exist is fine.
+    """Delete the queue of a run's own, on brokers that keep empty queues. A queue that does not exist is fine.
 
     Raises:
-        GearmeshError: the broker refuses, or is away.
+        GearmeshError: the broker refuses, or is unreachable.
     """
     target = parse(app.config.brokers[0], "broker")
     if isinstance(target, AMQPTarget):
@@ -92,7 +92,7 @@ def delete_queue(app: App, queue: str) -> None:
         from gearmesh.transports.pubsub.api import PubSubAPI
 
         addresses = Addresses(target.project)
-        with suppress(ConfigError):  # the run has ended before it was made
+        with suppress(ConfigError):  # the run has ended before it made the topic
             PubSubAPI(addresses, app.config.gcppubsub.client).delete(
                 addresses.topic(queue), addresses.subscription(queue)
             )

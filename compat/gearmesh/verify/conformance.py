@@ -1,4 +1,4 @@
-"""The conformance set: what a run sends, and what must come back."""
+"""The conformance set: the signatures that a run sends, and the results that must come back."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ WORKFLOW: Final = "workflow"
 RETRY_MS: Final = 1000
 #: Seconds from now at which a delayed task is due.
 ETA_S: Final = 1.0
-#: Seconds in which there may be no news of the delayed tasks: their delay, and what a broker's clock adds.
+#: Seconds in which the states of the delayed tasks may not change: their delay, and the time that a broker adds.
 PAUSE_S: Final = 3.0
 #: Go: the largest unsigned value that old releases read.
 MAX_SAFE_UNSIGNED: Final = 2**63 - 1
 
 
 def plain_values(exchange: Exchange, prefix: str) -> list[Check]:
-    """Send the values of each type that every release of Machinery reads; the worker passes each on to Python."""
+    """Send values of each type that every release of Machinery reads; the worker passes each value on to Python."""
     return _values(exchange, prefix, large=False)
 
 
 def large_unsigned(exchange: Exchange, prefix: str) -> list[Check]:
-    """Send unsigned values that old releases refuse. They come last: a Go worker on Redis may lose what follows one."""
+    """Send unsigned values that old releases refuse, at the end: a Go worker on Redis may lose messages after them."""
     return _values(exchange, prefix, large=True)
 
 
@@ -82,7 +82,7 @@ def _value(exchange: Exchange, prefix: str, type: str, value: Any) -> list[Check
 
 
 def outcomes(exchange: Exchange, prefix: str) -> list[Check]:
-    """Send single tasks that give two results, fail, are tried again, see their headers, or wait for a time."""
+    """Send single tasks that return two results, fail, are retried, read their headers, or have an ETA."""
     number, text = arg("int64", 7), arg("string", "a")
 
     def one(subject: str, sig: Signature, sent: str, *want: TaskResult) -> list[Check]:
@@ -131,7 +131,7 @@ def workflows(exchange: Exchange, prefix: str) -> list[Check]:
 
     steps = chain(add.s(1, 2), add.s(3).set(queue=own), add.s(4), add.s(5).set(queue=own))
     last = exchange.send_workflow(steps)
-    # Each step: of a chain that breaks, the report shows the step that broke it.
+    # It expects the result of each step, so that the report shows the step at which a chain breaks.
     for step, value in zip(last.tasks, (3, 6, 10, 15), strict=True):
         expect("chain worker, Python, worker, Python", step.uuid, "1 + 2, + 3, + 4, + 5", value)
     members = exchange.send_workflow(group(add.s(n, 1) for n in range(4)))

@@ -1,4 +1,4 @@
-"""The echo tasks that a worker registers so that ``gearmesh verify`` can talk with it."""
+"""The echo tasks that a worker registers so that ``gearmesh verify`` can exchange values with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PYTHON_TYPES: Final[dict[str, Any]] = {
 
 
 def task_of_type(type: str) -> str:
-    """The name, without a prefix, of the task that returns a value of a Go type: ``[]int64`` is ``echo_int64s``."""
+    """Return the name, without a prefix, of the task that returns a value of a Go type: ``echo_int64s``."""
     if type == "[]byte":
         return "echo_bytes"
     return f"echo_{type[2:]}s" if type.startswith("[]") else f"echo_{type}"
@@ -36,9 +36,9 @@ def echo_tasks(app: App, prefix: str = PREFIX, *, skip: Iterable[str] = ()) -> N
     """Register the echo tasks in an app.
 
     Args:
-        app: the app whose workers are to be verified.
-        prefix: put in front of each name.
-        skip: names, without the prefix, that are left out.
+        app: the app whose workers ``gearmesh verify`` checks.
+        prefix: the beginning of each name.
+        skip: names, without the prefix, of tasks that are left out.
     """
     left_out = set(skip)
     for name, fn in {**echoes(), **outcomes()}.items():
@@ -47,7 +47,7 @@ def echo_tasks(app: App, prefix: str = PREFIX, *, skip: Iterable[str] = ()) -> N
 
 
 def echoes() -> dict[str, Callable[..., Any]]:
-    """Return a function for each Go type that gives its argument back, by the name of :func:`task_of_type`."""
+    """Return, by the names of :func:`task_of_type`, a function for each Go type that returns its argument."""
     found = {"echo_bytes": _echo(bytes)}
     for name, python_type in _PYTHON_TYPES.items():
         one: Any = Annotated[python_type, GoType(name)]
@@ -65,7 +65,7 @@ def _echo(annotation: Any) -> Callable[[Any], Any]:
 
 
 def outcomes() -> dict[str, Callable[..., Any]]:
-    """Return functions with the other outcomes, made anew: ``retry_later`` remembers the keys that it has seen."""
+    """Make functions with other outcomes. ``retry_later`` remembers its keys, so each app needs its own functions."""
     sent_away: set[str] = set()
 
     def add(*numbers: Int64) -> Int64:

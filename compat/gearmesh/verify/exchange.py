@@ -1,4 +1,4 @@
-"""Sends the signatures of a run, collects what became of them, and removes every trace of them."""
+"""Sends the signatures of a run, collects their states, and removes every trace of them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,25 @@ __all__ = ["Check", "Exchange", "rows_of"]
 POLL_INTERVAL_S: Final = 0.05
 #: States that are read at once.
 MAX_READ_STATES: Final = 500
-#: Characters that SCAN's patterns give a meaning.
+#: Characters with a special meaning in SCAN's patterns.
 _GLOB: Final = re.compile(r"[\\*?\[\]^-]")
 #: Keys that Redis looks at for one SCAN.
 SCAN_COUNT: Final = 1000
-#: Seconds for which what is left in the queues is removed: a Go worker may put a message back that it does not know.
+#: Seconds for which the run empties its queues, since a Go worker may put a message back if it does not know the task.
 CLEANING_S: Final = 1.0
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """Awaits one state, and says what it must be.
+    """One task whose state the run awaits, and the results or the error that it must have.
 
     Attributes:
-        direction, subject: its row. uuid: the task's; ``""``: it could not be sent, for the reason in ``refused``.
-        sent: what was sent, for people.
-        results: what the state must hold; None: the task must fail.
+        direction, subject: its row in the report.
+        uuid: the task's; ``""``: it could not be sent.
+        sent: a description of the call, for people.
+        results: the results that the state must have; None: the task must fail.
         error: the text with which it must fail.
-        after: the UUID of the task before it; ``""``: none.
+        after: the UUID of the task before it; ``""``: it is the first.
+        refused: the reason why it could not be sent; ``""``: it was sent.
     """
 
     direction: str
@@ -58,12 +60,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exchange:
-    """The messages and states of one run.
+    """Holds the messages and states of one run.
 
     Args:
-        app: its default queue is the workers' one, and its tasks run on ``own_queue``.
+        app: an app whose default queue is that of the workers, and whose tasks run on ``own_queue``.
         own_queue: the queue of the run's own Python worker.
-        timeout: seconds without any news after which a state is not awaited any longer.
+        timeout: seconds after which the run stops waiting if no state has changed.
     """
 
     def __init__(self, app: App, own_queue: str, timeout: float) -> None:
@@ -74,14 +76,14 @@ class Exchange:
         self._states: dict[str, TaskState] = {}
 
     def signature(self, name: str, *args: Arg, own: bool = False, **fields: Any) -> Signature:
-        """Make a signature for the workers, or for the run's own worker, with a UUID that is removed in the end."""
+        """Make a signature for the workers, or for the run's own worker. :meth:`clean` removes its state."""
         uuid = f"task_{new_uuid()}"
         self._uuids.append(uuid)
         queue = self.own_queue if own else self.app.default_routing_key
         return Signature(UUID=uuid, Name=name, RoutingKey=queue, Args=args, Headers={}, **fields)
 
     def send(self, sig: Signature, checks: Sequence[Check]) -> list[Check]:
-        """Send a signature and return its checks; refused ones if this process may not send it."""
+        """Send a signature and return its checks; the checks say ``refused`` if this process may not send it."""
         try:
             self.app.send(sig)
         except LocalProtocolError as exc:
@@ -98,9 +100,9 @@ class Exchange:
         return result
 
     def wait(self, checks: Iterable[Check], pause: float = 0.0) -> None:
-        """Wait until all tasks have ended, or until there was no news for the timeout.
+        """Wait until all tasks have ended, or until no state has changed for the timeout.
 
-        ``pause``: seconds for which there may be no news because tasks are delayed.
+        ``pause``: seconds to add to the timeout because tasks are delayed.
         """
         awaited = {check.uuid for check in checks if check.uuid}
         patience = self._timeout + pause
@@ -121,11 +123,11 @@ class Exchange:
                 time.sleep(POLL_INTERVAL_S)
 
     def state(self, uuid: str) -> TaskState | None:
-        """The last state that was read."""
+        """Return the last state that was read; None if there is none."""
         return self._states.get(uuid)
 
     def judge(self, check: Check) -> tuple[Verdict, str]:
-        """Compare one state with what it must be. Returns the verdict and its reason."""
+        """Compare one state with its check. Return the verdict and its reason."""
         state = self.state(check.uuid)
         if check.refused:
             return NOT_AVAILABLE, f"not sent: {check.refused}"
@@ -226,7 +228,7 @@ def _outcome(state: TaskState) -> str:
 
 
 def rows_of(checks: Iterable[Check], judge: Callable[[Check], tuple[Verdict, str]]) -> list[Row]:
-    """One row for each direction and subject: the worst verdict of its checks."""
+    """Return one row for each direction and subject, with the worst verdict of its checks."""
     verdicts: dict[tuple[str, str], list[tuple[Verdict, str]]] = {}
     for check in checks:
         verdicts.setdefault((check.direction, check.subject), []).append(judge(check))

@@ -1,4 +1,4 @@
-"""The outcome of a run: rows with verdicts, for scripts and for CI."""
+"""The report of a run: rows with verdicts, for scripts and for CI."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         direction: ``Python → worker``, ``worker → Python``, ``workflow`` or ``queue``.
         subject: the Go type or the feature.
         verdict: the outcome.
-        detail: what was sent and what came back, or why it could not be tried; ``""``: all agrees.
-        checked: values or steps that were compared.
+        detail: the values that were sent and came back, or the reason why there is no answer; ``""``: all agrees.
+        checked: number of values or steps that were compared.
     """
 
     direction: str
@@ -39,8 +39,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the verdicts of a run of ``verify``, a row each.
 
     Attributes:
-        broker, backend: without passwords. queue: the queue of the workers. seconds: how long it took.
-        left: what could not be removed, in words.
+        broker, backend: URLs without passwords. queue: the queue of the workers. seconds: the duration of the run.
+        left: the queues, messages and states that could not be removed, in words.
     """
 
     broker: str
@@ -51,7 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     left: tuple[str, ...] = ()
 
     def count(self, verdict: Verdict) -> int:
-        """The number of rows with a verdict."""
+        """Return the number of rows with a verdict."""
         return sum(row.verdict == verdict for row in self.rows)
 
     @property
@@ -60,7 +60,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.count("agrees")) and not self.count("differs")
 
     def to_json(self) -> str:
-        """The report as one JSON document."""
+        """Return the report as one JSON document."""
         built: dict[str, Any] = msgspec.to_builtins(self)
         built["summary"] = {
             verdict: self.count(verdict) for verdict in ("agrees", "differs", "not available")
@@ -68,7 +68,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return json.dumps(built, ensure_ascii=False, indent=2)
 
     def to_junit(self) -> str:
-        """The report as JUnit XML: a suite for each direction; what was not available is skipped."""
+        """Return the report as JUnit XML, with a suite for each direction; "not available" is a skipped test."""
         root = ElementTree.Element("testsuites", name="gearmesh verify")
         for direction in dict.fromkeys(row.direction for row in self.rows):
             rows = [row for row in self.rows if row.direction == direction]

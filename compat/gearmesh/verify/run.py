@@ -1,4 +1,4 @@
-"""One run, from the first question to the report."""
+"""Makes one run, from the first question to the report."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from gearmesh.worker.worker import Worker
 
 __all__ = ["QUEUE", "verify"]
 
-#: The queue of the echo workers, if no other is named.
+#: The queue of the echo workers, unless the caller names another.
 QUEUE: Final = "gearmesh_verify"
-#: Tasks that the run's own worker runs at a time.
+#: Tasks that the run's own worker runs at the same time.
 OWN_CONCURRENCY: Final = 4
-#: Settings with which SQS and Pub/Sub get the queue of the run's own worker.
+#: Settings that create the queue of the run's own worker on SQS and Pub/Sub.
 CREATING: Final[Mapping[str, Any]] = {"sqs": {"create_queues": True}, "gcppubsub": {"create": True}}
 
 log = logging.getLogger("gearmesh.verify")
@@ -45,14 +45,14 @@ def verify(
     prefix: str = PREFIX,
     timeout: float = 10.0,
 ) -> Report:
-    """Verify a live deployment through the workers of one queue. Leaves nothing behind.
+    """Verify a live deployment through the workers of one queue. It leaves nothing behind.
 
     Args:
-        config: names the broker and the backend, which must keep results.
+        config: the settings that name the broker and the backend, which must keep results.
         queue: the queue of workers that have registered the echo tasks. No message may wait in it.
-        binding_key: RabbitMQ: the key by which it is bound; ``""``: its name.
+        binding_key: on RabbitMQ the key that binds the queue; ``""``: the queue's name.
         prefix: the beginning of the tasks' names.
-        timeout: seconds without any news after which an answer is not awaited any longer.
+        timeout: seconds after which the run stops waiting if no state has changed.
 
     Raises:
         ConfigError: the backend keeps no results.
@@ -67,7 +67,7 @@ def verify(
         echo_tasks(app, prefix)
         exchange = Exchange(app, own_queue, timeout)
         _need_empty(app, queue)
-        # The queue of the run's own worker is made where the broker makes none by itself; the workers' one never is.
+        # Only this app may create a queue, that of the run's own worker. The run never creates the workers' queue.
         with App(config=app.config.having(CREATING, origin=COMMAND_LINE)) as own:
             echo_tasks(own, prefix)
             rows, left = _rows(app, own, exchange, prefix)
@@ -86,8 +86,8 @@ def _need_empty(app: App, queue: str) -> None:
         count = inspecting(channel).count(queue)
     if count.pending:
         raise GearmeshError(
-            f"{count.pending} messages wait in the queue {queue!r}, expected a queue of the run's own: what is left of "
-            "a run is removed in the end, and these would be, too"
+            f"{count.pending} messages wait in the queue {queue!r}, expected an empty queue: a run empties its queue "
+            "in the end, so it would delete these messages, too"
         )
 
 
@@ -122,7 +122,7 @@ def _all(exchange: Exchange, prefix: str) -> list[Check]:
 
 
 def _fault(app: App, exchange: Exchange, prefix: str) -> Row | None:
-    """The row that says why nothing can be compared; None: a worker answers."""
+    """Return the row with the reason why nothing can be compared; None if a worker answers."""
     name = f"{prefix}{task_of_type('string')}"
     probe = exchange.signature(name, arg("string", "probe"))
     problem = queue_fault(app, app.default_queue, encode(probe))
@@ -167,6 +167,6 @@ def _unavailable(why: str) -> list[Row]:
 
 @contextmanager
 def _own_worker(app: App, queue: str) -> Iterator[None]:
-    # A value that comes back with another type fails here: that is a row of the report.
+    # A value that comes back with another type fails here. The report has a row for it, so the log needs no line.
     with without_lines_of(app.tasks), Worker(app, [queue], concurrency=OWN_CONCURRENCY, task_log_limit=0):
         yield

@@ -34,5 +34,5 @@ def _all() -> dict[str, list[Any]]:
     return {**scalars, **slices, "[]uint8": [b"", bytes(range(256))], "[]byte": [b"", b"\x00\xff\n"]}
 
 
-#: Go types, and the values of each.
+#: The values to send, by Go type.
 VALUES: Final[dict[str, list[Any]]] = _all()

@@ -1,14 +1,15 @@
 """Bytes to structs and back, byte for byte as Go's encoding/json does it.
 
-Nearly everything that travels was written by Go or by us, and has the one form Go writes. For
-that form msgspec is right, and this is how it is made sure of: what msgspec read is written again
-and compared. Equal bytes mean that no key was repeated, unknown, missing, or in another letter
-case, that there were no spaces, odd escapes or trailing data, and that every number and string of
-the struct's own fields was in its one form. What remains is to look at the parts that msgspec
-leaves alone (:class:`msgspec.Raw`) and at the times. Anything else goes to
-:mod:`gearmesh.wire.gojson.decode`, which is slow and exact.
+Go or gearmesh wrote nearly every document, in the one form that Go writes. msgspec reads this form
+correctly. To recognize it, the codec encodes the value that msgspec has read, and compares the
+bytes. Equal bytes mean that no key was repeated, unknown, missing, or in another letter case, that
+there were no spaces, odd escapes or trailing data, and that every number and string of the struct's
+own fields was in its one form. The codec then checks the parts that msgspec leaves alone
+(:class:`msgspec.Raw`) and the times. :mod:`gearmesh.wire.gojson.decode`, which is slow and exact,
+reads all other documents.
 
-msgspec recurses in C: nothing deeper than :data:`gearmesh.wire.gojson.depth.MAX_MSGSPEC_DEPTH` reaches it.
+msgspec recurses in C, so it gets no document that is nested deeper than
+:data:`gearmesh.wire.gojson.depth.MAX_MSGSPEC_DEPTH`.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ __all__ = [
 
 #: The beginning of the text of each state that Go or gearmesh has stored.
 _STATE_BEGINS = b'{"TaskUUID":"'
-#: Bytes of states that are read together. Each result refers to the text that it was read from, which a joined text of
-#: large ones would keep whole.
+#: Bytes of states that are read together. Each result keeps the text from which it was read in memory, so one small
+#: result would keep a large joined text.
 MAX_TOGETHER_BYTES = 128 * 1024
 #: The brackets of a signature with Args and Headers, before those of each argument.
 _ORDINARY_SHAPE = b"{[{"
@@ -54,16 +55,16 @@ _read_state = msgspec.json.Decoder(TaskState).decode
 _read_states = msgspec.json.Decoder(list[TaskState]).decode
 _read_group = msgspec.json.Decoder(GroupMeta).decode
 
-#: Bytes that need no second look. The others: what is or must be escaped, brackets, and non-ASCII.
+#: Bytes that need no check. The others are backslashes, characters that Go escapes, opening brackets, and non-ASCII.
 _ORDINARY = bytes(byte for byte in range(128) if byte not in b"\\<>&[{")
 #: The same without closing brackets.
 _PLAIN = bytes(byte for byte in _ORDINARY if byte not in b"]}")
 
 
 def decode(data: bytes) -> Signature:
-    """A Signature from the bytes of a message.
+    """Decode a message into a Signature.
 
-    What follows the first JSON value is ignored, as Go does. RemoteProtocolError where Go's
+    Like Go, it ignores all bytes behind the first JSON value. Raises RemoteProtocolError where Go's
     decoder returns an error, and for an ETA that Go could not write again.
     """
     odd = data.translate(None, _ORDINARY)
@@ -85,7 +86,7 @@ def decode(data: bytes) -> Signature:
 
 
 def decode_state(data: bytes) -> TaskState:
-    """A TaskState from stored bytes. RemoteProtocolError as in :func:`decode`, and for a null result."""
+    """Decode a stored TaskState. Raises RemoteProtocolError as :func:`decode` does, and for a null result."""
     odd = data.translate(None, _ORDINARY)
     state = _read(_read_state, data, odd)
     if (
@@ -101,7 +102,7 @@ def decode_state(data: bytes) -> TaskState:
 
 
 def decode_states(datas: Sequence[bytes]) -> list[TaskState]:
-    """The TaskStates from stored texts, as :func:`decode_state` of each; of many short ones in half the time."""
+    """Decode stored TaskStates as :func:`decode_state` does; it takes half the time for many short ones."""
     states = _read_together(datas) if sum(map(len, datas)) <= MAX_TOGETHER_BYTES else None
     return [decode_state(each) for each in datas] if states is None else states
 
@@ -109,8 +110,8 @@ def decode_states(datas: Sequence[bytes]) -> list[TaskState]:
 def _read_together(datas: Sequence[bytes]) -> list[TaskState] | None:
     """Read the texts as one list, if :func:`decode_state` provably reads the same; else return None.
 
-    Without an escape, each ``"`` begins or ends a string. Then a text that begins as a state does is a state of its
-    own, and not a part of one before or behind it.
+    Without an escape, each ``"`` begins or ends a string. A text that begins as a state does is then one whole state,
+    and not a part of its neighbours.
     """
     text = b",".join(datas)
     brackets = text.translate(None, _PLAIN)
@@ -135,7 +136,7 @@ def _read_together(datas: Sequence[bytes]) -> list[TaskState] | None:
 
 
 def decode_group(data: bytes) -> GroupMeta:
-    """A GroupMeta from stored bytes. RemoteProtocolError as in :func:`decode`."""
+    """Decode a stored GroupMeta. Raises RemoteProtocolError as :func:`decode` does."""
     meta = _read(_read_group, data, data.translate(None, _ORDINARY))
     if meta is not None and gotime.is_canonical(meta.CreatedAt):
         return meta
@@ -143,10 +144,10 @@ def decode_group(data: bytes) -> GroupMeta:
 
 
 def encode(sig: Signature) -> bytes:
-    """The bytes of a Signature, as Go writes it.
+    """Encode a Signature as Go writes it.
 
-    LocalProtocolError if it is not what Go can read: a field of a wrong type or out of range, an
-    ETA that is not canonical, text that is not Unicode, more than 4,999 steps.
+    Raises LocalProtocolError if Go could not read it: a field has a wrong type or is out of range, the
+    ETA is not canonical, a text is not Unicode, or it has more than 4,999 steps.
     """
     if sig.OnSuccess or sig.OnError or sig.ChordCallback is not None:
         try:
@@ -155,16 +156,16 @@ def encode(sig: Signature) -> bytes:
                     return encode_deep(sig, encode)
                 _require_time("ETA", one.ETA)
         except (AttributeError, TypeError):
-            raise LocalProtocolError(f"{sig!r} holds something else than signatures") from None
+            raise LocalProtocolError(f"{sig!r} has a follow-up task that is not a Signature") from None
     elif sig.ETA is not None:
         _require_time("ETA", sig.ETA)
     return _write(sig, _read_signature, slow.decode_signature)
 
 
 def encode_state(state: TaskState) -> bytes:
-    """The bytes of a TaskState. LocalProtocolError as in :func:`encode`.
+    """Encode a TaskState. Raises LocalProtocolError as :func:`encode` does.
 
-    In ``Error``, which may be the text of any exception, what is not Unicode becomes U+FFFD.
+    ``Error`` may be the text of any exception, so a lone surrogate in it becomes U+FFFD.
     """
     if state.Error and not state.Error.isascii():
         state = msgspec.structs.replace(state, Error=unicode(state.Error))
@@ -173,7 +174,7 @@ def encode_state(state: TaskState) -> bytes:
 
 
 def encode_group(meta: GroupMeta) -> bytes:
-    """The bytes of a GroupMeta. LocalProtocolError as in :func:`encode`."""
+    """Encode a GroupMeta. Raises LocalProtocolError as :func:`encode` does."""
     _require_time("CreatedAt", meta.CreatedAt)
     return _write(meta, _read_group, slow.decode_group)
 
@@ -190,19 +191,21 @@ def _read(read: Callable[[bytes], T], data: bytes, odd: bytes) -> T | None:
 
 
 def _ordinary_shape(sig: Signature) -> bytes:
-    """Return the brackets of a signature that has Args, Headers and scalars in them, and no ETA, without those of what
-    follows it; empty for another one."""
+    """Return the opening brackets of an ordinary signature, without its follow-up tasks; ``b""`` if it is not ordinary.
+
+    An ordinary signature has Args and Headers with scalars in them, and no ETA.
+    """
     if sig.ETA is not None or sig.Args is None or sig.Headers is None:
         return b""
     return _ORDINARY_SHAPE + b"{" * len(sig.Args)
 
 
 def _all_scalars(sig: Signature, odd: bytes) -> bool:
-    """True if all raw parts are plainly canonical scalars, and the times canonical.
+    """Return True if all raw parts are plainly canonical scalars, and the times canonical.
 
-    A scalar that msgspec let pass is canonical unless something in it is escaped, is to be
-    escaped, or is not ASCII. These are odd, and otherwise only brackets are; so if there are just
-    the brackets that the structs have, no raw part has any and none is odd.
+    A scalar that msgspec accepts is canonical unless it has an escape, a character that Go escapes, or
+    a non-ASCII one. ``odd`` has all bytes of these kinds, and the opening brackets. So if it has just the
+    brackets of the structs, each raw part is a canonical scalar.
     """
     if odd.strip(b"[{"):
         return False
@@ -217,7 +220,7 @@ def _all_scalars(sig: Signature, odd: bytes) -> bool:
 
 
 def _is_proper(sig: Signature) -> bool:
-    """True if all raw parts and the time of this one signature are canonical."""
+    """Return True if all raw parts and the ETA of this one signature are canonical."""
     return (
         (sig.ETA is None or gotime.is_canonical(sig.ETA))
         and all(_is_canonical(arg.Value) for arg in sig.Args or ())
@@ -239,7 +242,7 @@ def _require_time(field: str, text: str | None) -> None:
 
 
 def _write(value: T, read: Callable[[bytes], T], slow_read: Callable[[bytes], T]) -> bytes:
-    """Write, and read it as a receiver will: a struct's types are not checked when it is made."""
+    """Encode a value, then decode it as a receiver will: msgspec checks a struct's types only when it decodes."""
     try:
         data = _encode(value)
         odd = data.translate(None, _ORDINARY)

@@ -1,4 +1,4 @@
-"""Signatures nested deeper than msgspec may go: one at a time, and put together without recursion."""
+"""Reads and writes signatures that are nested too deep for msgspec, one at a time and without recursion."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Part = Signature | bytes | None
 
 
 def decode_chain(data: bytes, decode: Callable[[bytes], Signature]) -> Signature | None:
-    """A guess at the chain that ``data`` may be in Go's form; None if it does not look like one.
+    """Guess the chain that Go has written as ``data``; None if it does not look like a chain.
 
-    Heads, going down, each end where the next step begins; then come the tails, going up. The
+    ``data`` has the heads of all steps, outermost first, and then their tails, innermost first. The
     guess may be wrong (a value may hold the same text), so the caller encodes it and compares.
     """
     heads = data.split(_DOWN)
@@ -32,7 +32,7 @@ def decode_chain(data: bytes, decode: Callable[[bytes], Signature]) -> Signature
     try:
         chain = decode(b'{"UUID":' + heads.pop() + b"}")
         while heads:
-            # Heads but the first have lost their beginning to the split, tails but the last their end.
+            # The split has cut the beginning off each head but the first, and the end off each tail but the last.
             begin = b'{"UUID":' if len(heads) > 1 else b""
             end = b"}" if len(tails) > 1 else b""
             one = decode(begin + heads.pop() + b',"OnSuccess":null,"OnError":' + tails.pop(0) + end)
@@ -43,7 +43,7 @@ def decode_chain(data: bytes, decode: Callable[[bytes], Signature]) -> Signature
 
 
 def encode_deep(sig: Signature, encode: Callable[[Signature], bytes]) -> bytes:
-    """The bytes of a signature of any depth; LocalProtocolError for more than Go reads."""
+    """Encode a signature of any depth; LocalProtocolError if it is nested deeper than Go reads."""
     out: list[bytes] = []
     todo: list[Part] = [sig]
     while todo:
@@ -54,7 +54,7 @@ def encode_deep(sig: Signature, encode: Callable[[Signature], bytes]) -> bytes:
             out.append(one)
         else:
             alone = encode(one.evolve(OnSuccess=None, OnError=None, ChordCallback=None))
-            # The last place: after it there are only strings, where a quote is escaped.
+            # The last place is the right one: only strings follow it, and quotes in strings are escaped.
             head, _, tail = alone.rpartition(_NO_CHILDREN)
             parts: list[Part] = [head, b',"OnSuccess":', *_listed(one.OnSuccess)]
             parts += [b',"OnError":', *_listed(one.OnError)]

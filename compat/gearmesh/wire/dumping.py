@@ -1,7 +1,7 @@
-"""Python values to JSON that Go reads as the type that was said, or a refusal.
+"""Converts Python values to JSON that Go reads as the given type, or refuses them.
 
-Go wraps integers that are too large and lets float32 overflow to infinity, silently; nothing of
-the kind is sent. Source: recording ``argument_types.jsonl``.
+Go silently wraps integers that are too large, and lets a float32 overflow to infinity. gearmesh
+refuses to send such values. Source: recording ``argument_types.jsonl``.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def dump(type: str, value: Any) -> msgspec.Raw:
-    """``value`` as canonical JSON text of the Go type named ``type``.
+    """Convert ``value`` to canonical JSON text of the Go type named ``type``.
 
-    Integers are anything with ``__index__`` but bool; floats any real number that a float64 holds
-    exactly (a float32 rounds); ``[]byte`` takes bytes, bytearray, memoryview, or a list of
-    integers; other slices any sequence but str and bytes. LocalProtocolError, naming type and
-    value, for anything else: out of range, NaN, infinity, None, text that is not Unicode.
+    An integer type takes anything with ``__index__`` but bool. A float type takes any real number that a
+    float64 holds exactly (a float32 rounds it). ``[]byte`` takes bytes, bytearray, memoryview, or a list
+    of integers. Other slices take any sequence but str and bytes. Raises LocalProtocolError, which names
+    type and value, for any other value: out of range, NaN, infinity, None, text that is not Unicode.
     """
     if type not in TYPES:
         raise LocalProtocolError(f"{type} is not one of supported types (value {reprlib.repr(value)})")
@@ -60,7 +60,7 @@ def _slice(type: str, value: Sequence[Any]) -> bytes:
 
 
 def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
-    """The whole slice at once, if all of it is plainly of one Python type; else None."""
+    """Encode the whole slice at once, if all its values plainly have one Python type; else return None."""
     classes = set(map(type, value))
     if of in INTEGERS:
         low, high = INTEGERS[of]
@@ -69,7 +69,7 @@ def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
     elif of == "float64":
         if classes == {float} and all(map(math.isfinite, value)):
             text = repr(list(value))
-            if "e" not in text:  # but for exponents, Python's notation is Go's with a .0 here and there
+            if "e" not in text:  # without exponents, Python's notation is Go's, but for a .0 at the end
                 return text.replace(" ", "").replace(".0,", ",").replace(".0]", "]").encode()
             return f"[{','.join(map(float64_text, value))}]".encode()
     elif (of == "string" and classes == {str}) or (of == "bool" and classes == {bool}):
@@ -106,7 +106,7 @@ def _integer(of: str, value: Any) -> int:
         _refuse(of, value)
     low, high = INTEGERS[of]
     if not low <= number <= high:
-        # Go: would wrap this silently where the type is narrower than 64 bits.
+        # Go: would silently wrap this number if the type is narrower than 64 bits.
         _refuse(of, value, f": out of range, {low} to {high}")
     return number
 
@@ -122,7 +122,7 @@ def _float(of: str, value: Any) -> str:
             _refuse(of, value, ": no float64 is exactly this")
         return float64_text(number) if of == "float64" else float32_text(to_float32(number))
     except OverflowError:
-        # Go: a float32 would become +Inf silently.
+        # Go: a float32 would silently become +Inf.
         _refuse(of, value, ": out of range")
 
 

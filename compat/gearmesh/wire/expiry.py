@@ -1,4 +1,4 @@
-"""The time after which a message is not to be started any more, as its headers carry it."""
+"""The time after which a worker does not start a task any more. A header of the message carries it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPIRED_ERROR = "expired"
 
 
 def expiry_ns(sig: Signature) -> int | None:
-    """Unix ns at which the signature expires; None: never, or its header cannot be read."""
+    """Return the unix nanoseconds at which the signature expires; None if it never does or its header is unreadable."""
     raw = (sig.Headers or {}).get(EXPIRES_HEADER)
     if raw is None:
         return None
@@ -26,6 +26,6 @@ def expiry_ns(sig: Signature) -> int | None:
 
 
 def expired(sig: Signature, now_ns: int) -> bool:
-    """True if the signature is not to be started any more."""
+    """Return True if workers must not start the task any more."""
     at = expiry_ns(sig)
     return at is not None and now_ns >= at

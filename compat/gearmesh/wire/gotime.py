@@ -17,7 +17,7 @@ from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = ["canonical", "format_ns", "from_datetime", "is_canonical", "parse"]
 
-# Go: the hour may have one digit, the fraction may follow a comma and have any length.
+# Go: the hour may have one digit. The fraction may follow a comma and have any length.
 _LAYOUT = (
     ("2006", r"([0-9]{4})"),
     ("-", "-"),
@@ -35,7 +35,7 @@ _LAYOUT = (
 _TEXT = re.compile("".join(pattern for _, pattern in _LAYOUT))
 #: The parts of the layout that have bounds: the name of each in Go's error, and its least and greatest number.
 _RANGES = {"01": ("month", 1, 12), "15": ("hour", 0, 23), "04": ("minute", 0, 59), "05": ("second", 0, 59)}
-# Nearly every time that travels; 29 February and other zones are looked at closely.
+# Matches nearly every time in a message. is_canonical parses the others: 29 February, and times in other zones.
 _USUAL = re.compile(
     r"[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{0,8}[1-9])?Z"
@@ -48,7 +48,7 @@ _MAX_SECONDS = 253402300799  # 9999-12-31T23:59:59
 
 
 def _read(text: str) -> tuple[int, int, int]:
-    """Seconds of the wall clock (as if it were UTC), nanoseconds, offset in seconds."""
+    """Return the seconds of the wall clock (as if it were UTC), the nanoseconds, and the offset in seconds."""
     match = _TEXT.fullmatch(text)
     if match is None:
         raise RemoteProtocolError(f'parsing time "{_quoted(text)}"{_unparsed(text)}')
@@ -56,7 +56,7 @@ def _read(text: str) -> tuple[int, int, int]:
     fraction, sign, zone_hour, zone_minute = match.group(7, 8, 9, 10)
     offset = 0
     if sign:
-        # Go: offsets of 24 hours and of 60 minutes are read, as people do write them.
+        # Go: reads offsets of 24 hours and of 60 minutes, since people write them.
         if int(zone_hour) > 24 or int(zone_minute) > 60:
             raise RemoteProtocolError(f'parsing time "{_quoted(text)}"{_unparsed(text)}')
         offset = int(zone_hour) * 3600 + int(zone_minute) * 60
@@ -73,7 +73,7 @@ def _read(text: str) -> tuple[int, int, int]:
 
 
 def _unparsed(text: str) -> str:
-    """The reason for which Go does not read a time: the first part that is another than the layout's, or too large."""
+    """Return the reason why Go refuses a time: its first part that does not match the layout, or is out of range."""
     at = 0
     for part, pattern in _LAYOUT:
         match = re.compile(pattern).match(text, at)
@@ -91,23 +91,23 @@ def _unparsed(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as it stands in Go's errors about times; cut, if it is long."""
+    """Return text as Go quotes it in errors about times; long text is cut."""
     return text[:100].replace("\\", r"\\").replace('"', r"\"")
 
 
 def parse(text: str) -> int:
-    """Nanoseconds since the Unix epoch (negative before 1970) of text as Go reads it.
+    """Return the nanoseconds since the Unix epoch (negative before 1970) of a time, read as Go reads it.
 
-    Digits of the fraction beyond the ninth are cut. Raises RemoteProtocolError.
+    Digits of the fraction beyond the ninth are cut. Raises RemoteProtocolError if Go refuses the text.
     """
     seconds, nanos, offset = _read(text)
     return (seconds - offset) * 1_000_000_000 + nanos
 
 
 def canonical(text: str) -> str:
-    """``text`` as Go writes it after reading it, in the same zone. Raises RemoteProtocolError.
+    """Return the time as Go writes it after reading it, in the same zone.
 
-    A time that Go can read and not write again (an offset of 24 hours) is an error too.
+    Raises RemoteProtocolError if Go refuses the text, or reads it and cannot write it again (an offset of 24 hours).
     """
     seconds, nanos, offset = _read(text)
     try:
@@ -127,10 +127,10 @@ def is_canonical(text: str) -> bool:
 
 
 def format_ns(ns: int, offset: int = 0) -> str:
-    """Go's text for ``ns`` nanoseconds since the Unix epoch.
+    """Return Go's text for ``ns`` nanoseconds since the Unix epoch.
 
-    ``offset``: seconds east of UTC; 0 writes ``Z``. Raises LocalProtocolError for what Go does not
-    write: a year outside 0 to 9999 (in that zone), an offset of 24 hours and more.
+    ``offset``: seconds east of UTC; 0 writes ``Z``. Raises LocalProtocolError for a time that Go does
+    not write: with a year outside 0 to 9999 (in that zone), or an offset of 24 hours or more.
     """
     seconds, nanos = divmod(ns, 1_000_000_000)
     seconds += offset
@@ -141,7 +141,7 @@ def format_ns(ns: int, offset: int = 0) -> str:
         text += f".{nanos:09d}".rstrip("0")
     if not offset:
         return text + "Z"
-    # Go: the seconds of an offset are dropped towards zero, and then +00:00 it stays.
+    # Go: drops the seconds of an offset, towards zero. It writes +00:00, and not Z, if nothing is left.
     minutes = abs(offset) // 60
     if minutes >= 24 * 60:
         raise LocalProtocolError(f"time zone offset of {offset} s: hour outside of range [0,23]")
@@ -151,7 +151,7 @@ def format_ns(ns: int, offset: int = 0) -> str:
 
 @lru_cache(16)
 def _wall_clock(seconds: int) -> str:
-    """The text of a second, without zone: a process asks for the present one again and again."""
+    """Return the text of a second, without zone. It is cached, since a process asks for the present second often."""
     if seconds >= _MIN_SECONDS + 366 * 86400:
         return (_EPOCH + timedelta(seconds=seconds)).isoformat()
     later = (_EPOCH + timedelta(days=_CYCLE_DAYS, seconds=seconds)).isoformat()
@@ -159,14 +159,14 @@ def _wall_clock(seconds: int) -> str:
 
 
 def from_datetime(moment: datetime) -> str:
-    """The text of an aware datetime, exact, in its own zone or in UTC.
+    """Return the exact text of an aware datetime, in its own zone or in UTC.
 
-    It is in UTC if the offset is no whole number of minutes, as of local mean times. Go drops the seconds of an offset
-    when it writes a time, and so writes another moment.
+    The text is in UTC if the offset is not a whole number of minutes, as in local mean times: Go drops the seconds of
+    an offset when it writes a time, and so would write another moment.
 
     Raises:
-        LocalProtocolError: the datetime is naive: it does not say in which zone its clock is. Or its year is outside 0
-            to 9999 in UTC.
+        LocalProtocolError: the datetime is naive, so its time zone is not known; or its year is outside 0 to 9999 in
+            UTC.
     """
     zone = moment.utcoffset()
     if zone is None:

@@ -1,7 +1,7 @@
-"""JSON to Python values as Go's Machinery reads it for the type that was said, or a refusal.
+"""Converts JSON to Python values as Machinery reads it for the given type, or refuses it.
 
-Where Go wraps an integer or lets a float32 become infinite, it is refused: see
-``tests/unit/wire/test_types.py`` for each of these. Source: recording ``argument_types.jsonl``.
+It refuses integers that Go would wrap, and a float32 that Go would make infinite:
+``tests/unit/wire/test_types.py`` has each case. Source: recording ``argument_types.jsonl``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ _read_bytes = msgspec.json.Decoder(bytes).decode
 
 
 def load(type: str, raw: msgspec.Raw) -> Any:
-    """The Python value of canonical JSON text ``raw``, read as the Go type named ``type``.
+    """Load canonical JSON text ``raw`` as the Go type named ``type``.
 
-    Slices are lists, ``[]byte`` and ``[]uint8`` bytes; null is an empty slice. RemoteProtocolError,
-    with Go's text where there is one, for what Go refuses, what kills it, and what it mangles.
+    A slice becomes a list, ``[]byte`` and ``[]uint8`` become bytes; null is an empty slice. Raises
+    RemoteProtocolError, with Go's text where there is one, for a value that Go refuses, panics on, or
+    silently changes.
     """
     if type not in TYPES:
         raise RemoteProtocolError(f"{type} is not one of supported types")
@@ -66,7 +67,7 @@ def _slice(type: str, text: bytes) -> Any:
         return bytes(fast) if type in BYTES else fast
     if type in BYTES and text[:1] == b'"':
         try:
-            return _read_bytes(text)  # it takes less than Go does: no newlines
+            return _read_bytes(text)  # msgspec accepts less than Go does: no newlines
         except msgspec.MsgspecError:
             pass
     values = _unusual(of, read_all(text))
@@ -80,12 +81,12 @@ def _elements(node: Node) -> list[Node]:
 
 
 def _fast(of: str, text: bytes) -> list[Any] | None:
-    """The list at once, if nothing in it is unusual."""
+    """Load the whole list at once; None if anything in it is unusual."""
     reader = _LIST_READERS.get(of)
     if reader is None:
         return None
     if b"-0" in text and of != "string" and _MINUS_ZERO.search(text):
-        return None  # Go: no unsigned integer, and a negative zero as a float
+        return None  # Go: -0 is not an unsigned integer, and is a negative zero as a float
     try:
         values: list[Any] = reader(text)
         if of == "float32":
@@ -96,11 +97,11 @@ def _fast(of: str, text: bytes) -> list[Any] | None:
 
 
 def _unusual(of: str, node: Node) -> list[Any]:
-    """A slice that was not written as a list."""
+    """Load a slice that was not written as a list."""
     if node is None:
         return []
     if isinstance(node, bool):
-        # Go: a panic outside of any task, which ends the whole worker process.
+        # Go: panics outside of any task, which ends the whole worker process.
         raise RemoteProtocolError("reflect: call of reflect.Value.Len on bool Value")
     if isinstance(node, Pairs):
         if not node:
@@ -109,7 +110,7 @@ def _unusual(of: str, node: Node) -> list[Any]:
     if isinstance(node, str):
         octets = _unbase64(node.encode()) if of.startswith("uint") else node.encode()
     elif isinstance(node, Number):
-        octets = node.text.encode()  # Go: a json.Number is a string, and so has elements
+        octets = node.text.encode()  # Go: a json.Number is a string, so it has elements
     else:
         raise AssertionError("a list is read elsewhere")
     if octets and not of.startswith("uint"):
@@ -118,7 +119,7 @@ def _unusual(of: str, node: Node) -> list[Any]:
 
 
 def _unbase64(written: bytes) -> bytes:
-    # Go: newlines anywhere are skipped; padding is required; bits past the end are not looked at.
+    # Go: skips newlines anywhere, requires padding, and ignores bits past the end.
     text = written.replace(b"\n", b"").replace(b"\r", b"")
     rest = text.translate(None, _BASE64)
     if len(text) % 4 or rest not in (b"", b"=", b"==") or not text.endswith(rest):
@@ -127,7 +128,7 @@ def _unbase64(written: bytes) -> bytes:
 
 
 def _illegal_at(text: bytes) -> int:
-    """The place that Go names: of the first byte that is none of base64, or of the four that are not whole."""
+    """Return the position that Go names: of the first byte that is not base64, or of an incomplete group of four."""
     padding = len(text) - len(text.lstrip(_BASE64 + b"\r\n"))
     digits = padding - text.count(b"\r", 0, padding) - text.count(b"\n", 0, padding)
     if padding == len(text):
@@ -161,7 +162,7 @@ def _integer(of: str, text: str) -> int:
     if not digits.isdigit():
         _refuse(function, text, "invalid syntax")
     if len(digits) > 20 or not low <= int(text) <= high:
-        # Go: only beyond 64 bits; what is too large for a narrower type it wraps silently.
+        # Go: refuses numbers beyond 64 bits only, and silently wraps a number that is too large for a narrower type.
         _refuse(function, text, "value out of range")
     return int(text)
 
@@ -173,7 +174,7 @@ def _float(of: str, text: str) -> float:
             raise OverflowError
         return number if of == "float64" else to_float32(number)
     except OverflowError:
-        # Go: only beyond float64; what is too large for a float32 becomes +Inf silently.
+        # Go: refuses numbers beyond float64 only; a number that is too large for a float32 silently becomes +Inf.
         _refuse("ParseFloat", text, "value out of range")
 
 

@@ -26,7 +26,7 @@ __all__ = ["Feature", "Release", "ReleaseLimits", "features", "parse_releases"]
 #: Go: the largest unsigned value that releases without FEATURE_UNSIGNED read, since they read it as an int64.
 MAX_OLD_UNSIGNED: Final = 2**63 - 1
 _UNSIGNED: Final = frozenset(("uint", "uint64", "[]uint", "[]uint64"))
-#: A message in which none of these occurs holds nothing that any release refuses.
+#: A message without any of these is one that every release can take.
 _SUSPECT: Final = re.compile(
     rb'"(?:\[\])?uint(?:64)?"|"\[\](?:byte|uint8)"|"IgnoreWhenTaskNotRegistered":true'
 )
@@ -46,10 +46,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A thing that a message may hold, and the releases that can take it.
+    """A kind of value or option that a message may hold, and the releases that can take it.
 
     Attributes:
-        name: the thing, in words.
+        name: the value or option, in words.
         since: the first release of each major version that can take it; a major version that is missing has none.
         harm: the effect in a worker or client of an earlier release.
         amqp_only: the harm is done on RabbitMQ only.
@@ -61,7 +61,7 @@ class Feature:
     amqp_only: bool = False
 
     def lacking(self, releases: Sequence[Release]) -> Release | None:
-        """The first of these releases that cannot take it; None: all can."""
+        """Return the first of these releases that cannot take it; None if all can."""
         for release in releases:
             if not any(first.major == release.major and first <= release for first in self.since):
                 return release
@@ -69,7 +69,7 @@ class Feature:
 
     @property
     def since_text(self) -> str:
-        """The releases that can take it, for people: ``v1.10.7 or v2.0.12``."""
+        """The first releases that can take it, for people: ``v1.10.7 or v2.0.12``."""
         return " or ".join(map(str, self.since))
 
 
@@ -93,12 +93,12 @@ _FEATURES: Final = (UNSIGNED, BYTES_FEATURE, IGNORE)
 
 
 def features() -> tuple[Feature, ...]:
-    """All things that some release cannot take."""
+    """Return all features that some release lacks."""
     return _FEATURES
 
 
 def parse_releases(text: str) -> tuple[Release, ...]:
-    """The releases of a setting such as ``v1.8.8`` or ``v1.10.8, v2.0.10``; ``()`` for ``""``. ValueError if wrong."""
+    """Parse a setting such as ``v1.8.8`` or ``v1.10.8, v2.0.10``; ``()`` for ``""``. ValueError if it is malformed."""
     found = []
     for one in text.split(",") if text.strip() else ():
         major, minor, patch = (int(part) for part in one.strip().removeprefix("v").split("."))
@@ -107,7 +107,7 @@ def parse_releases(text: str) -> tuple[Release, ...]:
 
 
 class ReleaseLimits:
-    """Refuses what one of the releases in a deployment cannot take.
+    """Refuses messages and results that one of the releases in a deployment cannot take.
 
     Args:
         releases: the lowest release of each major version in use.
@@ -123,7 +123,7 @@ class ReleaseLimits:
         }
 
     def __bool__(self) -> bool:
-        """False if the releases take everything."""
+        """Return False if the releases take everything."""
         return bool(self._lacking)
 
     def check_message(self, queue: str, body: bytes) -> None:
@@ -158,7 +158,7 @@ class ReleaseLimits:
         try:
             value = load(type, raw)
         except RemoteProtocolError:
-            return  # another program wrote it, and no release reads it
+            return  # another program wrote the value, and no release reads it
         if feature is BYTES_FEATURE:
             self._refuse(feature, f"{where} as {type} is {reprlib.repr(value)}")
         largest = max(value, default=0) if isinstance(value, list) else value

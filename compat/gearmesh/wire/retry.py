@@ -1,4 +1,4 @@
-"""The seconds that a retry waits."""
+"""The seconds for which a retry waits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["fibonacci_next"]
 
 
 def fibonacci_next(start: int) -> int:
-    """The first Fibonacci number greater than ``start`` (1 for anything below 1).
+    """Return the first Fibonacci number greater than ``start`` (1 for any number below 1).
 
     Source: ``tests/golden/fibonacci.json``.
     """

@@ -1,8 +1,8 @@
-"""One task call, as it travels: frozen structs with Go's field names, in Go's order.
+"""One call of a task in a message: frozen structs with Go's field names, in Go's order.
 
 A chain is a signature nested in a signature through ``OnSuccess``, as deep as Go's decoder
-allows (4,999 steps). So nothing here recurses: equality, hash and repr look at nested signatures
-with a loop or not at all.
+allows (4,999 steps). So nothing here recurses: equality, hash and repr read nested signatures
+in a loop or not at all.
 
 Source: ``tasks.Signature`` and ``tasks.Arg`` of Machinery, as recorded in
 ``tests/golden/signature_codec.jsonl``.
@@ -29,9 +29,9 @@ class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One argument of a call, with the name of its Go type.
 
     ``Name`` is for people and usually empty. ``Type`` is one of :data:`gearmesh.wire.types.TYPES`
-    when Go can read it. ``Value`` is canonical JSON text: what Go writes after having read it
-    (number literals as they came, strings escaped Go's way, object keys sorted, no spaces).
-    :func:`gearmesh.wire.types.arg` makes one from a Python value.
+    if Go can read the argument. ``Value`` is canonical JSON text, the form in which Go writes a value
+    that it has read: number literals unchanged, strings escaped Go's way, object keys sorted, no spaces.
+    :func:`gearmesh.wire.types.arg` makes an argument from a Python value.
     """
 
     Name: str = ""
@@ -43,24 +43,24 @@ class Arg(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unknown_fields=True):
-    """One call of a task, as it travels in a message. Change it with :meth:`evolve`; it is never assigned to.
+    """One call of a task, as a message holds it. It is frozen; :meth:`evolve` makes a changed copy.
 
     Attributes:
-        UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; ``""`` is filled in when it is sent.
+        UUID: ``task_<uuid4>`` or ``chord_<uuid4>``; the sender fills in an empty one.
         Name: the task's registered name.
         RoutingKey: the queue; ``""`` is the default queue of the sender.
-        ETA: canonical RFC 3339 text, not before this moment; None: at once.
-        GroupUUID, GroupTaskCount: the group it is a member of (``""``, 0: none).
+        ETA: the time before which the task must not run, as canonical RFC 3339 text; None: it may run at once.
+        GroupUUID, GroupTaskCount: the group of which it is a member, and its size; ``""`` and 0: it is in no group.
         Args: None and ``()`` are ``null`` and ``[]`` on the wire and mean the same.
         Headers: names to canonical JSON text; None is ``null``.
         Priority: 0 to 255; only some brokers look at it.
-        Immutable: results are not passed on (whose, see :mod:`gearmesh.wire.workflow`).
+        Immutable: True: a result is not passed on; :mod:`gearmesh.wire.workflow` says which.
         RetryCount: retries left. RetryTimeout: seconds before the last retry.
-        OnSuccess, OnError: signatures sent afterwards. An element is None only where a
-            foreign writer put ``null``.
-        ChordCallback: sent once every member of the group is SUCCESS.
+        OnSuccess, OnError: signatures to send after the task. An element is None only if another
+            program wrote ``null``.
+        ChordCallback: the signature to send once every member of the group is SUCCESS.
         BrokerMessageGroupId, SQSReceiptHandle, StopTaskDeletionOnError: for SQS only.
-        IgnoreWhenTaskNotRegistered: drop it where the name is not known.
+        IgnoreWhenTaskNotRegistered: True: a worker that has not registered the name drops the message.
     """
 
     UUID: str = ""
@@ -84,22 +84,22 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
     IgnoreWhenTaskNotRegistered: bool = False
 
     def evolve(self, **changes: Any) -> Signature:
-        """A copy with these fields changed. TypeError for a name that is no field."""
+        """Return a copy with these fields changed. TypeError for a name that is not a field."""
         return msgspec.structs.replace(self, **changes)
 
     def nested(self) -> bool:
-        """True if another signature hangs from this one."""
+        """Return True if this signature has others in it: follow-up tasks, or a callback."""
         return self.ChordCallback is not None or bool(self.OnSuccess) or bool(self.OnError)
 
     def children(self) -> list[Signature]:
-        """The signatures directly below, in the order they are written; nulls are left out."""
+        """Return the signatures directly below, in the order in which they are written, without nulls."""
         below = [s for s in (*(self.OnSuccess or ()), *(self.OnError or ())) if s is not None]
         if self.ChordCallback is not None:
             below.append(self.ChordCallback)
         return below
 
     def walk(self) -> Iterator[tuple[int, Signature]]:
-        """This signature and all below it, each with its level (0 for this one), parents first."""
+        """Yield this signature and all below it, each with its level (0 for this one), parents first."""
         yield 0, self
         if not self.nested():
             return
@@ -130,7 +130,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True, eq=False, forbid_unkn
         return hash((self.UUID, self.Name, self.RoutingKey, self.ETA, self.GroupUUID, self.RetryCount))
 
     def __repr__(self) -> str:
-        """Name, UUID and whatever is not zero; of nested signatures only how many there are."""
+        """Show Name, UUID and each field that is not zero, but of nested signatures only their number or name."""
         return f"Signature({', '.join(f'{name}={value}' for name, value in self.__rich_repr__())})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -154,6 +154,6 @@ _own_fields = operator.attrgetter(
 
 
 def _flat(sig: Signature) -> tuple[Any, ...]:
-    """All that can be compared without going down; nested lists by their length."""
+    """Return the fields without nested signatures, and the lengths of the nested lists."""
     lengths = (None if below is None else len(below) for below in (sig.OnSuccess, sig.OnError))
     return (*_own_fields(sig), *lengths)

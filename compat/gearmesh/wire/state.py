@@ -32,7 +32,7 @@ RETRY: Final = "RETRY"
 SUCCESS: Final = "SUCCESS"
 FAILURE: Final = "FAILURE"
 
-#: Go: the zero ``time.Time`` as it is written; "not known" wherever a time is expected.
+#: Go: the zero ``time.Time`` as text; in place of a time it means that the time is not known.
 ZERO_TIME: Final = "0001-01-01T00:00:00Z"
 
 _NULL = msgspec.Raw(b"null")
@@ -52,11 +52,11 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unkn
     """The state of a task, as the result backend keeps it.
 
     Attributes:
-        TaskUUID: the task. TaskName: ``""`` where Machinery does not store it.
+        TaskUUID: the task. TaskName: ``""`` if Machinery does not store it.
         State: one of the constants of this module.
         Results: None (``null``) until SUCCESS; ``()`` (``[]``) for a task that returns nothing.
         Error: the error's text with FAILURE, otherwise ``""``.
-        CreatedAt: RFC 3339 text, when it was first PENDING; :data:`ZERO_TIME`: not known.
+        CreatedAt: the time at which it first was PENDING, as RFC 3339 text; :data:`ZERO_TIME`: not known.
         TTL: Go: unix seconds on DynamoDB, 0 elsewhere; gearmesh's backends leave it 0.
     """
 
@@ -75,7 +75,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unkn
 
     @property
     def final(self) -> bool:
-        """True for SUCCESS and FAILURE: nothing comes after."""
+        """True for SUCCESS and FAILURE: no other state follows."""
         return self.State == SUCCESS or self.State == FAILURE
 
 
@@ -83,9 +83,9 @@ class GroupMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Lists the UUIDs of a group's members, and says whether its chord was triggered.
 
     Attributes:
-        GroupUUID: the group. TaskUUIDs: its members in order (``null`` is read as none).
-        ChordTriggered: the chord's callback was taken by someone to be sent.
-        Lock: Go: Memcache's substitute for a mutex; elsewhere always false.
+        GroupUUID: the group. TaskUUIDs: its members in order (``null`` is read as an empty list).
+        ChordTriggered: True: a worker has taken the right to send the chord's callback.
+        Lock: Go: Memcache's substitute for a mutex; always false on other backends.
         CreatedAt, TTL: as in :class:`TaskState`.
     """
 

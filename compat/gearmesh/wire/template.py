@@ -1,6 +1,6 @@
-"""Signatures of one task, of which only the UUID and the arguments' values differ.
+"""Encodes signatures of one task that differ only in the UUID and the arguments' values.
 
-Nearly all that a producer sends is like that: all else is encoded once.
+Nearly all calls of a producer are like that, so it encodes the rest of the signature only once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ __all__ = ["SignatureTemplate"]
 
 
 class SignatureTemplate:
-    """The bytes of a signature without options, with places for UUID and values.
+    """The bytes of a signature without options, with gaps for the UUID and the values.
 
     Args:
-        name: the task's.
-        routing_key: where it is sent.
+        name: the task's name.
+        routing_key: the RoutingKey of each signature.
         types: Go's names of the arguments' types.
         group_uuid, group_count, callback: the group of which the tasks are members, and the body of their chord;
             "", 0 and None without one.
@@ -50,8 +50,8 @@ class SignatureTemplate:
                 ChordCallback=callback,
             )
         )
-        # A quote inside of a JSON string is written as \", so neither of these is a part of one. A callback's arguments
-        # stand behind the task's own.
+        # A quote inside of a JSON string is written as \", so this text and the prefix are never a part of a string. A
+        # callback's arguments stand behind the task's own.
         found = text.split(b',"Value":null}', len(types))
         parts = [part.replace(b"%", b"%%") for part in found]
         before = parts[0].removeprefix(b'{"UUID":"')
@@ -68,8 +68,9 @@ class SignatureTemplate:
         )
 
     def fill(self, uuid: str, values: Sequence[object]) -> bytes:
-        """One signature. ``values``: canonical JSON text of each argument (bytes or ``msgspec.Raw``).
+        """Return the bytes of one signature.
 
-        Neither is looked at: ``uuid`` is hexadecimal digits, letters and the like.
+        ``values``: the canonical JSON text of each argument (bytes or ``msgspec.Raw``). Nothing is checked or escaped:
+        ``uuid`` must have only letters, digits, and other characters that JSON does not escape.
         """
         return self._text % (uuid.encode(), *values)

@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["BYTES", "INTEGERS", "TYPES", "element", "is_slice"]
 
-#: Integer types and what they hold. Go's ``int`` and ``uint`` have 64 bits where Machinery runs.
+#: Integer types with their least and greatest values. Go's ``int`` and ``uint`` have 64 bits where Machinery runs.
 INTEGERS: Final[dict[str, tuple[int, int]]] = {
     "int": (-(2**63), 2**63 - 1),
     "int8": (-(2**7), 2**7 - 1),
@@ -22,18 +22,18 @@ INTEGERS: Final[dict[str, tuple[int, int]]] = {
 
 _SCALARS = ("bool", *INTEGERS, "float32", "float64", "string")
 
-#: Two names of one type; a Python ``bytes``, base64 on the wire. Results say ``[]uint8``.
+#: Two names of one type: ``bytes`` in Python, base64 in JSON. Results have the name ``[]uint8``.
 BYTES: Final = frozenset(("[]byte", "[]uint8"))
 
-#: Every type name an argument may have. No maps, no nested slices, no ``any``.
+#: Every type name that an argument may have. There are no maps, no nested slices, and no ``any``.
 TYPES: Final = frozenset((*_SCALARS, *(f"[]{name}" for name in _SCALARS), "[]byte"))
 
 
 def is_slice(type: str) -> bool:
-    """True for a slice type, ``[]byte`` among them."""
+    """Return True for a slice type; ``[]byte`` is one."""
     return type.startswith("[]")
 
 
 def element(type: str) -> str:
-    """The element type of a slice type; ``uint8`` for ``[]byte``."""
+    """Return the element type of a slice type; ``uint8`` for ``[]byte``."""
     return "uint8" if type in BYTES else type[2:]

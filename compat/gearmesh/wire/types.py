@@ -1,4 +1,4 @@
-"""Go types: their names, and values to and from them."""
+"""Go types: their names, and the conversion of values to and from them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
 
 
 def infer(value: Any) -> str:
-    """The Go type of a Python value whose type was not said.
+    """Infer the Go type of a Python value that has no annotation.
 
-    bool, int (``int64``), float (``float64``), str (``string``), bytes (``[]byte``), and lists and
-    tuples of one of the first four. LocalProtocolError for anything else, for an empty or a mixed
-    list: then the type has to be said.
+    It knows bool, int (``int64``), float (``float64``), str (``string``), bytes (``[]byte``), and lists
+    and tuples of one of the first four. Raises LocalProtocolError for any other value, and for an empty
+    or a mixed list: these need an annotation.
     """
     if isinstance(value, (list, tuple)):
         kinds = {_infer_scalar(one) for one in value}
@@ -64,18 +64,18 @@ def _infer_scalar(value: Any) -> str | None:
 
 
 def arg(type: str, value: Any, name: str = "") -> Arg:
-    """An argument of ``value`` as the Go type ``type``. LocalProtocolError as :func:`dump`."""
+    """Make an argument of ``value`` as the Go type ``type``. Raises LocalProtocolError as :func:`dump` does."""
     return Arg(name, type, dump(type, value))
 
 
 def result(type: str, value: Any) -> TaskResult:
-    """A result of ``value`` as the Go type ``type``. LocalProtocolError as :func:`dump`.
+    """Make a result of ``value`` as the Go type ``type``. Raises LocalProtocolError as :func:`dump` does.
 
-    Go: results are named by reflection, which knows ``[]byte`` as ``[]uint8``.
+    Go: reflection names the type of a result, and calls ``[]byte`` ``[]uint8``.
     """
     return TaskResult("[]uint8" if type == "[]byte" else type, dump(type, value))
 
 
 def load_args(sig: Signature) -> list[Any]:
-    """The values of a signature's arguments, in order. RemoteProtocolError as :func:`load`."""
+    """Return the values of a signature's arguments, in order. Raises RemoteProtocolError as :func:`load` does."""
     return [load(one.Type, one.Value) for one in sig.Args or ()]

@@ -1,7 +1,7 @@
-"""The signatures that follow: pure functions from a signature and an outcome to signatures.
+"""Makes the signatures to send after an outcome, and the signatures of workflows, with pure functions.
 
-No clock and no randomness: moments are passed in as nanoseconds since the Unix epoch, ids come
-from a callable ``new_id`` that returns a fresh uuid4 as text (without ``task_``).
+They use no clock and no random numbers: callers pass in times, as nanoseconds since the Unix epoch,
+and a callable ``new_id`` that returns a fresh uuid4 as text (without ``task_``).
 
 Source: recordings ``redis/{chain,group,chord,task_*}.json``, ``fibonacci.json``.
 """
@@ -37,11 +37,11 @@ NewId = Callable[[], str]
 
 
 def prepare(sig: Signature, *, queue: str, new_id: NewId) -> Signature:
-    """The signature as it is sent: an empty UUID, an empty RoutingKey and null Headers are filled.
+    """Fill in an empty UUID, an empty RoutingKey and null Headers before a signature is sent.
 
     ``queue``: the sender's default queue. Go: it is the **sender's**, so the next step of a chain
     that names no queue goes to the queue of the worker that ran the step before.
-    A chord callback inside of it gets Headers too, since Go writes a trace into them.
+    The callback of a chord gets Headers, too, since Go writes a trace into them.
     """
     callback = sig.ChordCallback
     if callback is not None and callback.Headers is None:
@@ -57,9 +57,9 @@ def prepare(sig: Signature, *, queue: str, new_id: NewId) -> Signature:
 
 
 def after_success(sig: Signature, results: Sequence[TaskResult]) -> tuple[Signature, ...]:
-    """The signatures to send after SUCCESS: those of OnSuccess, with ``results`` as further arguments.
+    """Return the signatures to send after SUCCESS: those of OnSuccess, with ``results`` as further arguments.
 
-    Go: whether results are passed on is said by the parent's Immutable; the child's is not looked at.
+    Go: the parent's Immutable decides if results are passed on; the child's is ignored.
     """
     if not sig.OnSuccess:
         return ()
@@ -70,9 +70,9 @@ def after_success(sig: Signature, results: Sequence[TaskResult]) -> tuple[Signat
 
 
 def after_failure(sig: Signature, error: str) -> tuple[Signature, ...]:
-    """The signatures to send after FAILURE: those of OnError, with the error's text as their first argument.
+    """Return the signatures to send after FAILURE: those of OnError, with the error's text as their first argument.
 
-    Go: Immutable changes nothing here. What is not Unicode in ``error`` becomes U+FFFD.
+    Go: Immutable changes nothing here. Lone surrogates in ``error`` become U+FFFD.
     """
     if not sig.OnError:
         return ()
@@ -85,16 +85,16 @@ def after_failure(sig: Signature, error: str) -> tuple[Signature, ...]:
 
 
 def retried(sig: Signature, now_ns: int) -> Signature:
-    """The signature for one more try: one retry fewer, later by the next Fibonacci number of seconds.
+    """Return the signature for one more try: one retry fewer, later by the next Fibonacci number of seconds.
 
-    The caller has seen that RetryCount is above 0.
+    The caller must have checked that RetryCount is above 0.
     """
     seconds = fibonacci_next(sig.RetryTimeout)
     return retried_after(sig, now_ns, seconds * 1_000_000_000, seconds)
 
 
 def retried_after(sig: Signature, now_ns: int, delay_ns: int, seconds: int) -> Signature:
-    """The signature for one more try ``delay_ns`` from now, one retry fewer.
+    """Return the signature for one more try ``delay_ns`` from now, one retry fewer.
 
     ``seconds`` becomes RetryTimeout, so that a worker that does the next retry by Go's rule waits longer than that.
     """
@@ -107,17 +107,17 @@ def retried_after(sig: Signature, now_ns: int, delay_ns: int, seconds: int) -> S
 
 
 def retried_later(sig: Signature, now_ns: int, delay_ns: int) -> Signature:
-    """The signature to be run again ``delay_ns`` from now because the task asked for it.
+    """Return the signature for another try ``delay_ns`` from now, for which the task has asked.
 
-    Go: ``ErrRetryTaskLater``; the retry count stays as it is.
+    Go: ``ErrRetryTaskLater``; the retry count does not change.
     """
     return msgspec.structs.replace(sig, ETA=gotime.format_ns(now_ns + delay_ns))
 
 
 def chord_callback(callback: Signature, states: Iterable[TaskState | None]) -> Signature | None:
-    """The chord's callback as it is sent, or None: a member is not SUCCESS, it never will be.
+    """Return the chord's callback to send; None if a member is not SUCCESS, so that the callback is never sent.
 
-    ``states``: of all members, in the order of the group's TaskUUIDs; None for one that is gone.
+    ``states``: the states of all members, in the order of the group's TaskUUIDs; None: the state is gone.
     Go: results are left out if the **callback** is Immutable.
     """
     results: list[TaskResult] = []
@@ -129,7 +129,7 @@ def chord_callback(callback: Signature, states: Iterable[TaskState | None]) -> S
 
 
 def make_chain(sigs: Sequence[Signature], new_id: NewId) -> Signature:
-    """The first signature, with each next one as its OnSuccess (which is replaced), and UUIDs."""
+    """Return the first signature, with each next one as the only OnSuccess of the one before, and with UUIDs."""
     if not sigs:
         raise LocalProtocolError("a chain needs at least one signature")
     chain: Signature | None = None
@@ -141,7 +141,7 @@ def make_chain(sigs: Sequence[Signature], new_id: NewId) -> Signature:
 
 
 def make_group(sigs: Sequence[Signature], group_uuid: str, new_id: NewId) -> tuple[Signature, ...]:
-    """The signatures as members of one group, with UUIDs. ``group_uuid``: ``group_<uuid4>``."""
+    """Return the signatures as members of one group, with UUIDs. ``group_uuid``: ``group_<uuid4>``."""
     if not sigs:
         raise LocalProtocolError("a group needs at least one signature")
     return tuple(
@@ -153,7 +153,7 @@ def make_group(sigs: Sequence[Signature], group_uuid: str, new_id: NewId) -> tup
 def make_chord(
     sigs: Sequence[Signature], callback: Signature, group_uuid: str, new_id: NewId
 ) -> tuple[Signature, ...]:
-    """A group whose members all carry ``callback``, which gets a UUID ``chord_<uuid4>``."""
+    """Make a group whose members all carry ``callback``, which gets a UUID ``chord_<uuid4>``."""
     members = make_group(sigs, group_uuid, new_id)
     named = _named(callback, "chord", new_id)
     if named.Headers is None:

@@ -108,9 +108,9 @@ def test_planted_differences_are_found_and_nothing_is_touched(redis_url: str) ->
     assert found.unanswered == 0
     whys = dict(found.differences)
     assert {whys[sent[n].uuid] for n in PLANTED} == {
-        "result 1 is '0 EUR' in Python, '15 EUR' of the worker",
+        "result 1 is '0 EUR' in Python, and '15 EUR' in the worker",
         "Python raised RuntimeError: token=*** went wrong; the worker succeeded",
-        "result 1 is '5997.00 EUR' in Python, '5997 EUR' of the worker",
+        "result 1 is '5997.00 EUR' in Python, and '5997 EUR' in the worker",
     }
     assert report.ready("price")
 
@@ -301,9 +301,11 @@ def test_the_steps_name_each_queue_that_must_be_made() -> None:
         "Make the topic python_tasks and a subscription of it with the same name"
         in pubsub["1. Add Python workers"]
     )
-    assert "worse" not in pubsub["Before"]
+    assert "one more reason" not in pubsub["Before"]
     own = steps_on("gcppubsub://project/go-workers", default_queue="python_tasks")["Before"]
-    assert "worse if Go reads the subscription go-workers of the broker's URL: a Python worker" in own
+    assert (
+        "one more reason if Go reads the subscription go-workers of the broker's URL: a Python worker" in own
+    )
 
 
 def test_a_fifo_queue_is_followed_by_one() -> None:
@@ -372,9 +374,9 @@ def test_a_sample_has_its_size_and_is_the_same_everywhere() -> None:
     ("outcome", "state", "expected"),
     [
         ((1,), (1,), ("agreed", "")),
-        ((1,), (2,), ("differed", "result 1 is 1 in Python, 2 of the worker")),
+        ((1,), (2,), ("differed", "result 1 is 1 in Python, and 2 in the worker")),
         ((1,), (1, 1), ("differed", "Python gave 1 results, the worker 2")),
-        ((1,), (1.0,), ("differed", "result 1 is a int64 in Python, a float64 of the worker")),
+        ((1,), (1.0,), ("differed", "result 1 is a int64 in Python, and a float64 in the worker")),
         ("boom", "boom", ("agreed", "")),
         ("boom", "bang", ("differed", "both failed: Python with boom, the worker with bang")),
         ("boom", (1,), ("crashed", "Python raised E: boom; the worker succeeded")),

@@ -1,4 +1,4 @@
-"""Any JSON value as Go writes it after reading it (with ``UseNumber``) into ``interface{}``."""
+"""Turns any JSON value into the text that Go writes after reading it (with ``UseNumber``) into ``interface{}``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _decode = msgspec.json.Decoder().decode
 
 
 def canonical(text: bytes) -> bytes:
-    """The canonical form of one JSON value. RemoteProtocolError if it is none."""
+    """Return the canonical form of one JSON value. RemoteProtocolError if the text is not one."""
     if _SIMPLE.fullmatch(text):
         return text
     if shallow(text):
-        # If msgspec writes it as it was, but for the escapes that Go adds, then all of it is in
-        # the one form already: numbers, key order, spaces, escapes.
+        # If msgspec writes the same text, but for the escapes that Go adds, then the text is
+        # canonical already: its numbers, key order, spaces and escapes.
         escaped = escape_html(text)
         try:
             if escape_html(_encode(_decode(text))) == escaped:

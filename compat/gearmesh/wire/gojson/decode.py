@@ -1,4 +1,4 @@
-"""The slow exact decoder: any bytes that Go reads, read as Go reads them."""
+"""The slow and exact decoder. It reads all bytes that Go reads, in the same way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 _STRING = Scalar("string", "")
 _INT64 = Scalar("int64", 0, -(2**63), 2**63 - 1)
-#: The Go type of a field whose zero value is of this Python type, unless it is said.
+#: The Go type of a field by the Python type of its zero value, unless ``_struct`` gets another one.
 _SCALARS: dict[type, Shape] = {
     str: _STRING,
     bool: Scalar("bool", False),
@@ -65,9 +65,9 @@ GROUP_SHAPE = _struct(
 
 
 def decode_signature(data: bytes) -> Signature:
-    """As :func:`gearmesh.wire.codec.decode`, without its fast path."""
+    """Decode as :func:`gearmesh.wire.codec.decode` does, without its fast path."""
     order = [fill(read(data)[0], SIGNATURE_SHAPE)]
-    for memory in order:  # it grows: whatever is nested comes after what it is nested in
+    for memory in order:  # the list grows: nested signatures come after their parents
         for name in ("OnSuccess", "OnError"):
             order += [below for below in _items(memory.get(name)) or () if below is not None]
         if memory.get("ChordCallback") is not None:
@@ -92,7 +92,7 @@ def decode_signature(data: bytes) -> Signature:
 
 
 def decode_state(data: bytes) -> TaskState:
-    """As :func:`gearmesh.wire.codec.decode_state`, without its fast path."""
+    """Decode as :func:`gearmesh.wire.codec.decode_state` does, without its fast path."""
     memory = fill(read(data)[0], STATE_SHAPE)
     _require_written(memory, "CreatedAt")
     results = _items(memory.pop("Results", None))
@@ -105,7 +105,7 @@ def decode_state(data: bytes) -> TaskState:
 
 
 def decode_group(data: bytes) -> GroupMeta:
-    """As :func:`gearmesh.wire.codec.decode_group`, without its fast path."""
+    """Decode as :func:`gearmesh.wire.codec.decode_group` does, without its fast path."""
     memory = fill(read(data)[0], GROUP_SHAPE)
     _require_written(memory, "CreatedAt")
     uuids = _items(memory.pop("TaskUUIDs", None))
@@ -113,11 +113,11 @@ def decode_group(data: bytes) -> GroupMeta:
 
 
 def _require_written(memory: Memory, field: str) -> None:
-    """Raise the error of a time that Go cannot write, if it is still there at the end of the document."""
+    """Raise the error of a time that Go cannot write, unless a later key of the document has replaced the time."""
     if isinstance(error := memory.get(field), RemoteProtocolError):
         raise error
 
 
 def _items(slice_: Any) -> Any:
-    """The elements in use of a Go slice, as a list; None for nil."""
+    """Return the elements in use of a Go slice, as a list; None for nil."""
     return None if slice_ is None else slice_.memory[: slice_.length]

@@ -1,6 +1,6 @@
-"""A tree decoded into Go's memory, field by field as Go's decoder does it.
+"""Decodes a tree into Go's memory, field by field as Go's decoder does it.
 
-Source: recordings ``signature_codec.jsonl`` (the ``dup_`` cases show what repeated keys do).
+Source: recordings ``signature_codec.jsonl`` (the ``dup_`` cases show the effect of repeated keys).
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ __all__ = ["Memory", "fill"]
 
 #: Characters of a field's path in an error.
 MAX_PATH_CHARS = 100
-#: A Go struct: fields that were set, by Go's name.
+#: A Go struct: the fields that the document has set, by Go's name.
 Memory = dict[str, Any]
 
 #: The place of a field: its struct's Go type, the path of that struct, and the field's name; None: at the top. It
 #: becomes a text only for an error, since a chain may be nested thousands of levels deep.
 _Path = tuple[str, Any, str] | None
 
-# Go: keys match without regard to case, with these two letters that fold to ASCII.
+# Go: ignores the letter case of keys; these two letters fold to ASCII.
 _FOLD = {0x17F: "S", 0x212A: "K"}
 
 
 def fill(tree: Node, shape: StructOf) -> Memory:
     """Decode ``tree`` into a zero struct of ``shape``. RemoteProtocolError for a wrong type."""
     root: Memory = {}
-    # (value, its Go type, what holds it, under which key or index, where that is for messages)
+    # (value, its Go type, the container that gets it, its key or index there, its path for errors)
     todo: list[tuple[Node, Shape, Any, Any, _Path]] = [(tree, shape, {"": root}, "", None)]
     if tree is None:
         return root
@@ -66,7 +66,9 @@ def fill(tree: Node, shape: StructOf) -> Memory:
                 memory = box[key] if isinstance(box, list) else box.get(key)
                 if memory is None:
                     memory = box[key] = {}
-                for name, value in reversed(node):  # popped in order, each with all below it
+                for name, value in reversed(
+                    node
+                ):  # so the fields are popped in order, each with all below it
                     field = want.fields.get(_fold(name))
                     if field is not None:
                         todo.append((value, field[1], memory, field[0], (want.go, path, field[0])))
@@ -96,7 +98,7 @@ def _zero(want: ListOf) -> Any:
 
 
 def _fold(key: str) -> str:
-    """The key in capitals, if it can be a field's name at all."""
+    """Return the key in capitals; ``""`` if it cannot be a field's name."""
     if not key.isascii():
         key = key.translate(_FOLD)
         if not key.isascii():
@@ -114,15 +116,16 @@ def _scalar(node: Node, want: Scalar, path: _Path) -> Any:
     elif isinstance(node, Number):
         text = node.text
         digits = text[1:] if text[0] == "-" and want.low < 0 else text
-        # Go: 3.0 and 1e2 are no integers, and -0 is no unsigned one. 20 digits overflow in any case.
+        # Go: 3.0 and 1e2 are not integers, and -0 is not an unsigned one. 20 digits overflow in any case.
         if digits.isdecimal() and len(digits) < 20 and want.low <= int(text) <= want.high:
             return int(text)
     _refuse(node, want.go, path)
 
 
 def _time(node: Node) -> str | RemoteProtocolError:
-    """The time as Go writes it; an error, not raised, for one that Go reads and cannot write: a repeated key may
-    replace it.
+    """Return the time as Go writes it.
+
+    If Go reads the time and cannot write it, the error is returned and not raised: a repeated key may replace the time.
     """
     if not isinstance(node, str):
         raise RemoteProtocolError("Time.UnmarshalJSON: input is not a JSON string")
@@ -148,7 +151,7 @@ def _refuse(node: Node, go: str, path: _Path) -> NoReturn:
 
 
 def _path_text(path: _Path) -> str:
-    """The name of the struct that has the field, and all fields from the top down to it, as Go writes them."""
+    """Return the name of the struct that has the field, and all fields from the top to it, as Go writes them."""
     struct = "" if path is None else path[0]
     fields: list[str] = []
     while path is not None:

@@ -1,4 +1,4 @@
-"""Floats as Go prints them in JSON. Source: recording ``floats.jsonl``."""
+"""Prints floats as Go does in JSON. Source: recording ``floats.jsonl``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["float32_text", "float64_text", "to_float32"]
 
 
 def float64_text(value: float) -> str:
-    """The shortest text that reads back as ``value``, which must be finite."""
+    """Return the shortest text that reads back as ``value``, which must be finite."""
     text = repr(value)
     size = abs(value)
     if 1e-4 <= size < 1e16 or not value:  # where Python writes no exponent
@@ -18,12 +18,12 @@ def float64_text(value: float) -> str:
 
 
 def float32_text(value: float) -> str:
-    """The shortest text that reads back as ``value``, which must be a finite float32."""
+    """Return the shortest text that reads back as ``value``, which must be a finite float32."""
     if not value:
         return "-0" if str(value)[0] == "-" else "0"
     size = abs(value)
     bits = _bits(size)
-    # The numbers that round to this one: half way to each neighbour, ends included if it is even.
+    # The numbers that round to this one reach half way to each neighbour, including both ends if it is even.
     exact = Fraction(size)
     if bits & 0x7FFFFFFF == 0x7F7FFFFF:
         above = exact + (exact - Fraction(_from_bits(bits - 1))) / 2
@@ -37,7 +37,7 @@ def float32_text(value: float) -> str:
         if not bits & 1 and Fraction(text) in (below, above):
             break
         if not bits & 0x7FFFFF:
-            # At a power of two the gap below is half as wide: the next number up may do as well.
+            # At a power of two the gap below is half as wide, so the next number up may round to it as well.
             mantissa, _, exponent = text.partition("e")
             step = Fraction(10) ** (int(exponent) - digits)
             if Fraction(text) < exact and Fraction(text) + step <= above:
@@ -51,7 +51,7 @@ def float32_text(value: float) -> str:
 
 
 def to_float32(value: float) -> float:
-    """``value`` rounded to the nearest float32. OverflowError beyond the largest."""
+    """Round ``value`` to the nearest float32. OverflowError if it is beyond the largest."""
     return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
@@ -63,13 +63,13 @@ def _from_bits(bits: int) -> float:
     return float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
-# Go: the limits of the plain notation are compared as float32.
+# Go: compares a float32 with these limits of the plain notation as float32.
 _SMALL32 = to_float32(1e-6)
 _LARGE32 = to_float32(1e21)
 
 
 def _arrange(text: str, *, small: bool, large: bool) -> str:
-    """Python's shortest digits in Go's notation: an exponent below 1e-6 and from 1e21 on."""
+    """Write Python's shortest digits in Go's notation: with an exponent below 1e-6 and from 1e21 on."""
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, part = mantissa.partition(".")

@@ -1,8 +1,8 @@
-"""JSON text to a tree, accepting exactly what Go's scanner accepts.
+"""Reads JSON text into a tree, and accepts exactly the texts that Go's scanner accepts.
 
 A tree is made of None, bool, str, :class:`Number` (its literal), list, and :class:`Pairs` (an
 object, with repeated keys and in order, since Go merges them). Nothing recurses: Go's limit is
-10,000 levels, far beyond what the C stack of a thread holds.
+10,000 levels, far too many for the C stack of a thread.
 
 Source: recordings ``signature_codec.jsonl``, ``nesting.json``.
 """
@@ -23,7 +23,7 @@ MAX_DEPTH = 10_000
 
 
 class Number(msgspec.Struct, frozen=True, gc=False):
-    """A number, as its literal: what it means depends on the Go type it is read for."""
+    """A number as its literal: its value depends on the Go type that reads it."""
 
     text: str
 
@@ -57,22 +57,22 @@ _ESCAPES = dict(zip(b'"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True))
 _WORDS: dict[int, tuple[bytes, bool | None]] = {
     word[0]: (word, value) for word, value in ((b"true", True), (b"false", False), (b"null", None))
 }
-#: Characters that Go escapes and Python does not, or otherwise.
+#: Characters that Go escapes and Python does not, or that they escape in different ways.
 _GO_ESCAPES = dict(zip(b"\a\b\f\v'\\", (r"\a", r"\b", r"\f", r"\v", r"\'", r"\\"), strict=True))
 _OPEN_OBJECT, _OPEN_ARRAY, _CLOSE_OBJECT, _CLOSE_ARRAY = b"{[}]"
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS = b'"\\,:-'
 
 
 def read(data: bytes) -> tuple[Node, int]:
-    """The first JSON value of ``data`` and where it ends; what follows is not looked at.
+    """Read the first JSON value of ``data``; return it and the position behind it. The rest is not read.
 
-    RemoteProtocolError for text that Go's scanner refuses.
+    Raises RemoteProtocolError for text that Go's scanner refuses.
     """
     return _Reader(data).value()
 
 
 def read_all(data: bytes) -> Node:
-    """The JSON value that ``data`` is, with nothing but spaces around it."""
+    """Read ``data`` as one JSON value, with nothing but spaces around it. Raises as :func:`read` does."""
     node, end = read(data)
     match = _SPACE.match(data, end)
     if match is None or match.end() != len(data):
@@ -87,7 +87,7 @@ def _refuse(data: bytes, at: int, where: str) -> NoReturn:
 
 
 def _shown(byte: int) -> str:
-    """A byte as Go names it: a character of Latin-1 in single quotes."""
+    """Return a byte as Go names it: a character of Latin-1 in single quotes."""
     char = chr(byte)
     if byte in _GO_ESCAPES:
         return f"'{_GO_ESCAPES[byte]}'"
@@ -97,22 +97,22 @@ def _shown(byte: int) -> str:
 
 
 class _Reader:
-    """One pass over one text; ``at`` is the next byte."""
+    """Reads one text once; ``at`` is the position of the next byte."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
 
     def space(self) -> int:
-        """Skip spaces; the byte now at hand, or -1 at the end."""
+        """Skip spaces; return the next byte, or -1 at the end."""
         match = _SPACE.match(self.data, self.at)
         if match is not None:
             self.at = match.end()
         return self.data[self.at] if self.at < len(self.data) else -1
 
     def value(self) -> tuple[Node, int]:
-        open_: list[list[Node] | Pairs] = []  # what we are inside of, outermost first
-        keys: list[str] = []  # for each of these that is an object, the key being read
+        open_: list[list[Node] | Pairs] = []  # the open objects and lists, outermost first
+        keys: list[str] = []  # the key of each open object whose value is being read
         while True:
             # One value begins here.
             node: Node
@@ -135,7 +135,7 @@ class _Reader:
                 self.at += 1
             else:
                 node = self.scalar(byte)
-            # It is whole; put it where it belongs, and close what it was the last of.
+            # The value is complete. Add it to its container, and close each container that ends here.
             while open_:
                 inside = open_[-1]
                 if isinstance(inside, Pairs):
@@ -243,7 +243,7 @@ class _Reader:
 
 
 def _text(chunk: bytes) -> str:
-    """Go: every byte that is not part of valid UTF-8 becomes one U+FFFD."""
+    """Decode UTF-8. Go: every byte that is not part of valid UTF-8 becomes one U+FFFD."""
     try:
         return chunk.decode()
     except UnicodeDecodeError:

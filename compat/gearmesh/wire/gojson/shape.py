@@ -1,7 +1,7 @@
-"""Go's types, as far as Machinery's structs need them: what a tree is decoded into.
+"""The Go types into which a tree is decoded, as far as Machinery's structs need them.
 
 The decoder keeps Go's memory: a struct is a dict, a slice is a :class:`Slice` that remembers the
-elements beyond its length, since Go decodes a repeated key over what was there before.
+elements beyond its length, since Go decodes a repeated key over the earlier elements.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Anything", "ListOf", "Map", "Scalar", "Shape", "Slice", "StructOf", 
 
 
 class Scalar(msgspec.Struct, frozen=True):
-    """``string``, ``bool``, ``int``, ``int64`` or ``uint8``. ``low``, ``high``: of an integer."""
+    """``string``, ``bool``, ``int``, ``int64`` or ``uint8``. ``low``, ``high``: the bounds of an integer."""
 
     go: str
     zero: Any
@@ -23,7 +23,7 @@ class Scalar(msgspec.Struct, frozen=True):
 
 
 class Time(msgspec.Struct, frozen=True):
-    """``time.Time``, or ``*time.Time`` where ``pointer``: null then makes it None."""
+    """``time.Time``, or ``*time.Time`` if ``pointer`` is True: null then makes it None."""
 
     pointer: bool
 
@@ -46,9 +46,9 @@ class ListOf(msgspec.Struct, frozen=True):
 
 
 class StructOf(msgspec.Struct):
-    """A struct, or a pointer to one. ``fields`` by Go's name in capitals, so that case is ignored.
+    """A struct, or a pointer to one. ``fields`` has Go's names in capitals, so that letter case is ignored.
 
-    Not frozen, so that ``fields`` can be filled in when the type contains itself.
+    It is not frozen, so that ``fields`` can be filled in later if the type contains itself.
     """
 
     go: str
@@ -60,7 +60,7 @@ Shape = Scalar | Time | Anything | Map | ListOf | StructOf
 
 
 class Slice:
-    """A Go slice: ``memory`` is the backing array, of which the first ``length`` are in use."""
+    """A Go slice: ``memory`` is the backing array, of which the first ``length`` elements are in use."""
 
     __slots__ = ("length", "memory")
 

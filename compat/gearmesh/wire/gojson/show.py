@@ -1,4 +1,4 @@
-"""A tree as Go's ``%v`` prints it, for error texts that read like Go's."""
+"""Prints a tree as Go's ``%v`` does, for errors with the same words as Go's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_SHOWN_CHARS = 1000
 
 
 def show(tree: Node) -> str:
-    """``<nil>``, ``true``, ``x``, ``[1 2]``, ``map[a:1 b:2]``; cut after some 1,000 characters."""
+    """Return text such as ``<nil>``, ``true``, ``x``, ``[1 2]``, ``map[a:1 b:2]``, cut after some 1,000 characters."""
     out = ""
     todo: list[Node | _Text] = [tree]
     while todo and len(out) < _MAX_SHOWN_CHARS:

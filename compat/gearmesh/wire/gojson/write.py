@@ -1,7 +1,7 @@
-"""A tree to JSON text, as Go's encoder writes a value it read into ``interface{}``.
+"""Writes a tree as JSON text, as Go's encoder writes a value that it has read into ``interface{}``.
 
-Without spaces, object keys sorted by their bytes, of repeated keys the last, number literals as
-they are. Source: recordings ``strings.jsonl``, ``signature_codec.jsonl``.
+The text has no spaces. Object keys are sorted by their bytes, the last of repeated keys wins, and number
+literals are unchanged. Source: recordings ``strings.jsonl``, ``signature_codec.jsonl``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _WORDS = {None: b"null", True: b"true", False: b"false"}
 
 
 def escape_html(data: bytes) -> bytes:
-    """JSON text with Go's further escapes: ``<``, ``>``, ``&``, U+2028 and U+2029.
+    """Add Go's further escapes to JSON text: ``<``, ``>``, ``&``, U+2028 and U+2029.
 
-    These only ever stand inside of strings, so the bytes can be replaced wherever they are.
+    These characters occur only inside of strings, so each of them can be replaced.
     """
     if b"<" in data:
         data = data.replace(b"<", b"\\u003c")
@@ -38,15 +38,15 @@ def escape_html(data: bytes) -> bytes:
 
 
 def unicode(text: str) -> str:
-    """``text`` with U+FFFD for every surrogate that stands alone; a pair becomes its character."""
+    """Replace every lone surrogate in ``text`` by U+FFFD; a pair becomes its character."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def quote(text: str | bytes) -> bytes:
-    """A Go string as JSON.
+    """Return a Go string as JSON.
 
-    Bytes that are not UTF-8 (in a str: surrogates, as ``os.fsdecode`` makes them) are each written
-    as the escape ``\\ufffd``; a U+FFFD that is really in the text is written raw.
+    Each byte that is not UTF-8 (in a str: a surrogate, as ``os.fsdecode`` makes it) is written as the
+    escape ``\\ufffd``; a U+FFFD that is really in the text is written raw.
     """
     if isinstance(text, str):
         try:
@@ -67,14 +67,14 @@ def quote(text: str | bytes) -> bytes:
 
 
 def separated(items: Iterable[T], comma: U) -> list[T | U]:
-    """The items with ``comma`` between them."""
+    """Return the items with ``comma`` between them."""
     return [part for item in items for part in (comma, item)][1:]
 
 
 def write(tree: Node) -> bytes:
-    """Canonical JSON text of a tree; it never recurses."""
+    """Return the canonical JSON text of a tree, without recursion."""
     out: list[bytes] = []
-    todo: list[Node | bytes] = [tree]  # bytes are text that is ready
+    todo: list[Node | bytes] = [tree]  # bytes are finished text
     while todo:
         node = todo.pop()
         if isinstance(node, bytes):
