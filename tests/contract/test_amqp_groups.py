@@ -23,7 +23,7 @@ from gearmesh.testing.contracts.support import Tap, signature
 from gearmesh.testing.proxy import Proxy
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
-from gearmesh.wire.names import chord_triggered_queue, group_lock_queue
+from gearmesh.wire.names import chord_triggered_queue, group_lock_queue, group_meta_queue
 from gearmesh.wire.state import GroupMeta, TaskState
 
 from .amqp_backends import Open, queues, success, vhost
@@ -111,6 +111,23 @@ def test_a_group_of_gos_is_gathered_as_it_ended(backend: AMQPBackend, go: GoSide
     assert go.complete(group, 0), "nobody else sees any"
     backend.release_group(group, members[1], False)
     assert go.complete(group, 4), "also the last one is there for others now"
+
+
+def test_a_meta_that_a_distant_reader_holds_is_awaited(backend: AMQPBackend, open_amqp: Open) -> None:
+    """Without the meta a chord's callback would get the results in another order."""
+    group, members = a_group(2)
+    meta = GroupMeta(GroupUUID=group, TaskUUIDs=members)
+    backend.create_group(meta)
+    with open_amqp()._parts.get().pool.lend() as reader:
+        (held,) = reader.channel.take_all(group_meta_queue(group), 1)
+        gives_back = threading.Timer(
+            0.2, reader.channel.basic_reject, (held.tag, True)
+        )  # a round trip of 0.2 s
+        gives_back.start()
+        found = backend.read_group(group)
+        gives_back.join()
+    assert found is not None
+    assert list(found.TaskUUIDs) == members
 
 
 def test_a_group_of_one(backend: AMQPBackend) -> None:

@@ -77,6 +77,15 @@ class TestMongoBackend(BackendContract):
 
     # -- what is stored
 
+    def test_reading_creates_nothing(self, backend: MongoBackend, database: Database, uuid: str) -> None:
+        """To look at another program's states must begin no index in its database."""
+        assert backend.read([uuid]) == backend.reports([uuid]) == [None]
+        assert backend.read_group(uuid) is None
+        assert backend.walk_states(backend.walk_states("", 10)[0], 10) == ("", [])
+        assert backend.find_uuids("task_", 10) == []
+        assert backend.revoked() == {}
+        assert database.list_collection_names() == []
+
     def test_the_documents_are_go_s(self, backend: Backend, database: Database, uuid: str) -> None:
         now = time.time()
         backend.write([make_state(uuid)])

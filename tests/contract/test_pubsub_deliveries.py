@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -26,6 +27,8 @@ from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
 from gearmesh.transports.pubsub import leases
+from gearmesh.transports.pubsub.api import Call, PubSubAPI
+from gearmesh.transports.pubsub.message import QUEUE
 from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries
 from gearmesh.transports.registry import open_connection
 from gearmesh.worker import Worker
@@ -201,6 +204,30 @@ def test_an_old_message_may_have_been_lost_before(project: PubSubProject) -> Non
     (message,) = here.take(1)
     assert message.delivery.redelivered == 1
     here.close()
+
+
+def test_a_look_at_dead_letters_ends_though_it_outlasts_their_leases(
+    make_pubsub: Callable[..., PubSubServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it did not extend the leases, here of 2 s, it would pull the same letters again and again."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", make_pubsub(min_ack_deadline=1).address)
+    project = PubSubProject()
+    project.queue("tasks")
+    project.queue("dead", ack_deadline_seconds=2)
+    project.publish("dead", *(b"%d" % n for n in range(40)), **{QUEUE: "tasks"})
+    pull_now, pulls = PubSubAPI.pull_now, itertools.count(1)
+
+    def slow_pull(api: PubSubAPI, subscription: str, count: int) -> Call:
+        assert next(pulls) < 20, "the look does not end"
+        time.sleep(0.3)
+        return pull_now(api, subscription, 4)
+
+    monkeypatch.setattr(PubSubAPI, "pull_now", slow_pull)
+    here = tap_of(project, "tasks", gcppubsub=PubSubConfig(dead_letter_subscription="dead"))
+    letters = here.channel.dead_letters("tasks")
+    here.close()
+    assert sorted(int(letter.body) for letter in letters) == list(range(40))
+    assert {letter.count for letter in letters} == {1}
 
 
 @pytest.mark.parametrize("made", ["client", "function"])

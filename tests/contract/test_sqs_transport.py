@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +12,11 @@ import pytest
 
 from gearmesh.config import SQSConfig
 from gearmesh.testing.contracts import TransportContract
-from gearmesh.testing.contracts.support import Connect
+from gearmesh.testing.contracts.support import Connect, OpenTap
 from gearmesh.transports.registry import open_connection
+from gearmesh.transports.sqs import inspection
+from gearmesh.transports.sqs.receiver import receive
+from gearmesh.transports.sqs.unacked import Unacked
 
 from .sqs_queues import Queues
 
@@ -21,6 +26,27 @@ SETTINGS = SQSConfig(create_queues=True, receive_wait_time_seconds=1)
 
 class TestSQSTransport(TransportContract):
     large_body_bytes = 200_000
+
+    def test_a_look_at_many_dead_letters_hides_them_until_it_has_all(
+        self, tap: OpenTap, sqs_queues: Queues, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else it would receive the same letters again and again, and never end."""
+        monkeypatch.setattr(inspection, "READ_HIDDEN_S", 1)
+        monkeypatch.setattr(inspection, "MIN_LETTERS_PER_S", 5)
+        receives = itertools.count(1)
+
+        def slow_receive(*given: Any, **more: Any) -> list[Unacked]:
+            assert next(receives) < 20, "the look does not end"
+            time.sleep(0.2)
+            return receive(*given, **more)
+
+        monkeypatch.setattr(inspection, "receive", slow_receive)
+        queue = sqs_queues.make(max_receives=3)
+        sqs_queues.send(f"{queue}-dead", *(b"%d" % n for n in range(100)))
+        letters = tap().channel.dead_letters(queue)
+        assert sorted(int(letter.body) for letter in letters) == list(range(100))
+        assert {letter.count for letter in letters} == {1}
+        assert sqs_queues.counts(f"{queue}-dead") == (100, 0, 0)
 
     @pytest.fixture
     def connect(self, sqs_queues: Queues) -> Connect:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Final
 
 import amqp
 
@@ -17,6 +18,10 @@ from gearmesh.wire.state import GroupMeta
 
 __all__ = ["read", "store"]
 
+#: Pauses before an empty queue is read again. Another reader holds the message for a round trip, which may be long; and
+#: a chord's callback would get its results in another order if the meta was not found.
+META_REREAD_DELAYS_S: Final = (*REREAD_DELAYS_S, 0.1, 0.4)
+
 
 def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
     """Store a meta, and the trigger if it is taken."""
@@ -29,7 +34,7 @@ def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
 
 def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:
     """The meta that :func:`store` stored last; None: there is none, or Go sent the group."""
-    for pause in (0.0, *REREAD_DELAYS_S):
+    for pause in (0.0, *META_REREAD_DELAYS_S):
         if pause:
             time.sleep(pause)
         try:

@@ -33,7 +33,6 @@ from gearmesh.wire.names import (
     MONGO_DATABASE,
     MONGO_GROUPS,
     MONGO_REPORTS,
-    MONGO_REVOKED,
     MONGO_TASKS,
 )
 from gearmesh.wire.state import SUCCESS, GroupMeta, TaskState
@@ -65,7 +64,7 @@ class MongoBackend:
         self.expire = expire
         self._connection = ProcessLocal(lambda: Connection(url, database or MONGO_DATABASE))
         self._groups = GroupCache(self.read_group, self.touch, expire)
-        self._revoked = ProcessLocal(lambda: Revoked(lambda: self._table(MONGO_REVOKED)))
+        self._revoked = ProcessLocal(lambda: Revoked(self._connection.get()))
 
     @classmethod
     def at(cls, target: MongoTarget, *, database: str, expire: int) -> MongoBackend:
@@ -88,11 +87,11 @@ class MongoBackend:
 
     def write(self, states: Sequence[TaskState]) -> None:
         for part in records_first(states):
-            update_all(self._table(MONGO_TASKS), changes_of(part, self._until()))
+            update_all(self._indexed(MONGO_TASKS), changes_of(part, self._until()))
 
     def write_unless_success(self, states: Sequence[TaskState]) -> None:
         for part in records_first(states):
-            update_all(self._table(MONGO_TASKS), changes_of(part, self._until(), spared=[SUCCESS]))
+            update_all(self._indexed(MONGO_TASKS), changes_of(part, self._until(), spared=[SUCCESS]))
 
     def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
         found = {one["_id"]: one for one in self._find(MONGO_TASKS, uuids)}
@@ -137,7 +136,7 @@ class MongoBackend:
         document = group_document(meta, self._until())
         with asking():
             try:
-                self._table(MONGO_GROUPS).replace_one({"_id": meta.GroupUUID}, document, upsert=True)
+                self._indexed(MONGO_GROUPS).replace_one({"_id": meta.GroupUUID}, document, upsert=True)
             except DocumentTooLarge as exc:
                 why = "its meta is larger than the 16 MiB that MongoDB takes"
                 raise Unstorable(meta.GroupUUID, why) from exc
@@ -176,7 +175,7 @@ class MongoBackend:
         changes = [
             Change(uuid, {"$set": {"body": body, "delete_at": until}}) for uuid, body in bodies.items()
         ]
-        update_all(self._table(MONGO_REPORTS), changes)
+        update_all(self._indexed(MONGO_REPORTS), changes)
 
     def reports(self, uuids: Sequence[str]) -> list[bytes | None]:
         found = {one["_id"]: bytes(one["body"]) for one in self._find(MONGO_REPORTS, uuids)}
@@ -198,7 +197,7 @@ class MongoBackend:
             over = {"_id": key, "delete_at": {"$lte": moment(now)}}
             with asking():
                 try:
-                    self._table(MONGO_CLAIMS).update_one(over, mine, upsert=True)
+                    self._indexed(MONGO_CLAIMS).update_one(over, mine, upsert=True)
                     return holder
                 except DuplicateKeyError:
                     found = self._table(MONGO_CLAIMS).find_one({"_id": key})
@@ -226,6 +225,9 @@ class MongoBackend:
 
     def _table(self, name: str) -> Table:
         return self._connection.get().table(name)
+
+    def _indexed(self, name: str) -> Table:
+        return self._connection.get().indexed_table(name)
 
     def _until(self) -> DatetimeMS:
         return moment(time.time() + self.expire)

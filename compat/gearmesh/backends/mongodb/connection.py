@@ -79,19 +79,22 @@ class Connection:
             ) from None
         self._database = self._client.get_database(database, codec_options=_CODEC)
         self._lock = threading.Lock()
-        self._tables: dict[str, Table] = {}
+        self._indexed: set[str] = set()
 
     def table(self, name: str) -> Table:
-        """A collection, once it has the index by which MongoDB removes what has expired.
+        """A collection as it is: to read it must create nothing."""
+        return self._database[name]
+
+    def indexed_table(self, name: str) -> Table:
+        """A collection, once it has the index by which MongoDB removes what has expired: for those that write to it.
 
         Raises ConnectionFailure.
         """
         with self._lock:
-            if name not in self._tables:
-                table = self._database[name]
-                _index(table)
-                self._tables[name] = table
-            return self._tables[name]
+            if name not in self._indexed:
+                _index(self._database[name])
+                self._indexed.add(name)
+        return self._database[name]
 
     def close(self) -> None:
         """Close all connections."""

@@ -9,9 +9,10 @@ from typing import Any
 from bson.datetime_ms import DatetimeMS
 
 from gearmesh.backends.listener import Listener
-from gearmesh.backends.mongodb.connection import Table, asking
+from gearmesh.backends.mongodb.connection import Connection, Table, asking
 from gearmesh.backends.mongodb.documents import moment
 from gearmesh.backends.mongodb.writing import Change, update_all
+from gearmesh.wire.names import MONGO_REVOKED
 
 __all__ = ["Revoked"]
 
@@ -30,21 +31,24 @@ class Revoked:
     again and again.
 
     Args:
-        table: gives this process's collection: ``{_id: UUID, delete_at: its end, at: when, by the server's clock}``.
+        connection: this process's. Each document is ``{_id: UUID, delete_at: its end, at: when, by the server's
+            clock}``.
     """
 
-    def __init__(self, table: Callable[[], Table]) -> None:
-        self._table = table
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._listeners: set[Listener] = set()
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
         """Remember these, and for no shorter than they were."""
         change = {"$max": {"delete_at": moment(time.time() + seconds)}, "$currentDate": {"at": True}}
-        update_all(self._table(), [Change(uuid, change) for uuid in uuids])
+        update_all(self._connection.indexed_table(MONGO_REVOKED), [Change(uuid, change) for uuid in uuids])
 
     def known(self) -> dict[str, float]:
         """All that are revoked now."""
-        return _left((one["_id"], int(one["delete_at"])) for one in _look(self._table(), None))
+        return _left(
+            (one["_id"], int(one["delete_at"])) for one in _look(self._connection.table(MONGO_REVOKED), None)
+        )
 
     def watch(self, wake: Wake) -> Callable[[], None]:
         """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
@@ -67,7 +71,7 @@ class Revoked:
         """Look in turns, and yield the text of each revocation that was not there at the last look."""
         told: dict[str, Any] = {}
         since: int | None = None
-        table = self._table()
+        table = self._connection.table(MONGO_REVOKED)
         while True:
             found = _look(table, since)
             fresh = [one for one in found if told.get(one["_id"]) != one["at"]]

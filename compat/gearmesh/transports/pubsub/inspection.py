@@ -42,6 +42,8 @@ __all__ = ["Inspector"]
 
 #: Empty answers in a row after which a subscription counts as empty: an answer may be empty though it is not.
 MAX_EMPTY_PULLS: Final = 2
+#: Seconds for which what is looked at is leased; the lease is extended when a third of it is over.
+LOOK_LEASE_S: Final = 60
 #: Seconds for which the lease of a delivery in a dead process's journal is taken to last.
 ASSUMED_LEASE_S: Final = 10.0
 
@@ -91,7 +93,7 @@ class Inspector:
         subscription = self._api.addresses.subscription(queue)
         found: list[Any] = []
         try:
-            for some in self._pulled(subscription, limit):
+            for some in self._pulled(subscription, limit, found):
                 found += some
         finally:
             self._put_back(subscription, found)
@@ -106,7 +108,7 @@ class Inspector:
         kept: list[Any] = []
         count = 0
         try:
-            for some in self._pulled(subscription, None):
+            for some in self._pulled(subscription, None, kept):
                 now = [received for received in some if not _delayed(received)]
                 kept += [received for received in some if _delayed(received)]
                 for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in now]):
@@ -121,10 +123,18 @@ class Inspector:
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
 
-    def _pulled(self, subscription: str, limit: int | None) -> Iterator[list[Any]]:
-        """Pull what waits, up to ``limit`` messages, a request at a time. A subscription that is not there has none."""
-        left, empty = limit, 0
+    def _pulled(self, subscription: str, limit: int | None, kept: Sequence[Any]) -> Iterator[list[Any]]:
+        """Pull what waits, up to ``limit`` messages, a request at a time. A subscription that is not there has none.
+
+        ``kept``: the pulled messages that the caller has not acknowledged. Their leases are extended: if they ended,
+        the messages would come again, and the caller would never have pulled all.
+        """
+        left, empty, leased, extended_at = limit, 0, 0, time.monotonic()
         while left is None or left > 0:
+            if time.monotonic() - extended_at > LOOK_LEASE_S / 3:
+                leased, extended_at = 0, time.monotonic()
+            self._lease(subscription, kept[leased:], LOOK_LEASE_S)
+            leased = len(kept)
             count = MAX_PULL_MESSAGES if left is None else min(left, MAX_PULL_MESSAGES)
             try:
                 some = list(self._api.pull_now(subscription, count).result().received_messages)
@@ -140,7 +150,10 @@ class Inspector:
             yield some
 
     def _put_back(self, subscription: str, pulled: Sequence[Any]) -> None:
-        for call, _ in self._api.modify(subscription, [received.ack_id for received in pulled], 0):
+        self._lease(subscription, pulled, 0)
+
+    def _lease(self, subscription: str, pulled: Sequence[Any], seconds: int) -> None:
+        for call, _ in self._api.modify(subscription, [received.ack_id for received in pulled], seconds):
             call.result()
 
     # -- dead letters
@@ -149,7 +162,7 @@ class Inspector:
         subscription = self._listed()
         found: list[Any] = []
         try:
-            for some in self._pulled(subscription, None):
+            for some in self._pulled(subscription, None, found):
                 found += some
         finally:
             self._put_back(subscription, found)
@@ -161,7 +174,7 @@ class Inspector:
         wanted, taken = set(ids), set[str]()
         rest: list[Any] = []
         try:
-            for some in self._pulled(subscription, None):
+            for some in self._pulled(subscription, None, rest):
                 mine = [
                     received
                     for received in some

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Final
 
 from gearmesh.errors import GearmeshError
@@ -34,6 +35,10 @@ __all__ = ["Inspector"]
 
 #: Seconds for which messages that are read or purged are hidden from others that do the same.
 READ_HIDDEN_S: Final = 60
+#: Dead letters that are read in a second at least: if there are many, they are hidden for longer.
+MIN_LETTERS_PER_S: Final = 50
+#: The longest time for which SQS hides a message, in seconds.
+MAX_HIDDEN_S: Final = 43_200
 #: Seconds that one such request waits: with 0 SQS asks only some of its servers.
 READ_WAIT_S: Final = 1
 #: Seconds for which a dead process's messages are taken to be hidden still, if half their timeout is not shorter.
@@ -125,11 +130,14 @@ class Inspector:
         waiting, hidden, delayed = self._numbers(
             found.url, _COUNTS, f"{_COUNTS}NotVisible", f"{_COUNTS}Delayed"
         )
-        dead = None
-        if found.dead_url:
-            with suppress(SQSRefused):
-                (dead,) = self._numbers(found.dead_url, _COUNTS)
+        dead = self._count_dead(found) if found.dead_url else None
         return QueueCounts(queue=queue, pending=waiting, held=hidden, delayed=delayed, dead=dead)
+
+    def _count_dead(self, queue: SQSQueue) -> int | None:
+        """Count the dead letters that are not hidden; None: SQS does not let this account count them."""
+        with suppress(SQSRefused):
+            return self._numbers(queue.dead_url, _COUNTS)[0]
+        return None
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
         raise GearmeshError(
@@ -144,7 +152,7 @@ class Inspector:
         """Receive and delete what waits: SQS's PurgeQueue would delete unacked deliveries, too."""
         found = self._client.queues.find(queue)
         total = 0
-        while found is not None and (many := self._read(found)):
+        while found is not None and (many := self._read(found, READ_HIDDEN_S)):
             lost = {id(held) for held in delete(self._client, many)}
             deleted = [held.body for held in many if id(held) not in lost]
             total += len(deleted)
@@ -182,12 +190,18 @@ class Inspector:
 
     @contextmanager
     def _dead(self, queue: SQSQueue) -> Iterator[list[Unacked]]:
-        """Give the dead letters of a queue, hidden from others meanwhile; those that are left are shown again."""
+        """Give the dead letters of a queue, hidden from others meanwhile; those that are left are shown again.
+
+        They are hidden for as long as it takes to read all. What comes after that may be one that was read before.
+        """
         source = SQSQueue(queue.dead_url.rpartition("/")[2], queue.dead_url)
+        hidden_s = min(MAX_HIDDEN_S, READ_HIDDEN_S + (self._count_dead(queue) or 0) // MIN_LETTERS_PER_S)
         found: list[Unacked] = []
         others: list[Unacked] = []
+        until = inf
         try:
-            while many := self._read(source):
+            while time.monotonic() < until and (many := self._read(source, hidden_s)):
+                until = min(until, many[0].visible_at)
                 for held in many:
                     (found if held.attributes.get(SQS_QUEUE, queue.name) == queue.name else others).append(
                         held
@@ -197,8 +211,8 @@ class Inspector:
             with suppress(SQSUnavailable, SQSRefused):
                 hide(self._client, [(held, 0) for held in found + others])
 
-    def _read(self, queue: SQSQueue) -> list[Unacked]:
-        settings = ReceiveSettings(READ_WAIT_S, READ_HIDDEN_S)
+    def _read(self, queue: SQSQueue, hidden_s: int) -> list[Unacked]:
+        settings = ReceiveSettings(READ_WAIT_S, hidden_s)
         return receive(self._client, queue, "", count=10, settings=settings, new_id=lambda: 0)
 
     def _numbers(self, url: str, *names: str) -> list[int]:
