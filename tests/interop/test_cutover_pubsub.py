@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
 from tests.support.pubsub_project import PubSubProject
 from tests.support.servers import PubSubServer
 
@@ -16,6 +17,7 @@ from .cutover import CALLS, GO_QUEUE, OWN, Callers, GoService, Shop, command, co
 from .scenarios import Side
 
 
+@pytest.mark.timeout(300)  # ten processes start one after another
 def test_a_task_moves_and_comes_back(
     worker: Side,
     pubsub_emulator: PubSubServer,

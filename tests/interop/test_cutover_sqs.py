@@ -69,6 +69,7 @@ def account(make_elasticmq: Callable[..., ElasticMQServer]) -> Iterator[Account]
         yield Account(server)
 
 
+@pytest.mark.timeout(300)  # ten processes start one after another
 def test_a_task_moves_and_comes_back(
     worker: Side,
     account: Account,
