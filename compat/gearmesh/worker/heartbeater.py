@@ -133,9 +133,9 @@ class Heartbeater:
         self._deaths.append(death)
         self._wake.set()
 
-    def close(self) -> None:
-        """End the thread. Before start, or twice, is fine."""
-        self._service.stop(5.0)
+    def close(self, timeout: float = 5.0) -> None:
+        """End the thread, and wait ``timeout`` seconds for that. Before start, or twice, is fine."""
+        self._service.stop(timeout)
         if not self._service.started:
             self._disconnect()
 

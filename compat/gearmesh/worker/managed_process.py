@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from gearmesh.backoff import Backoff
 from gearmesh.worker.child_process import EXIT_CONFIG, ChildProcess
 
-__all__ = ["KILL_DELAY_S", "ManagedProcess"]
+__all__ = ["KILL_DELAY_S", "SETTLE_DELAY_S", "STOP_DELAY_S", "ManagedProcess"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
@@ -19,8 +19,12 @@ log = logging.getLogger("gearmesh.supervisor")
 STEADY_RUN_S = 60.0
 #: The longest wait, in seconds, before a process that failed is started again.
 MAX_RESTART_DELAY_S = 30.0
-#: Seconds beyond the grace time before a process that does not end is killed.
-KILL_DELAY_S = 10.0
+#: Seconds beyond the grace time in which a worker ends, whatever its processes and its servers do.
+STOP_DELAY_S = 10.0
+#: Of these, seconds before a process that does not end is killed.
+KILL_DELAY_S = 7.0
+#: Of these, seconds for which the supervisor waits until the broker has taken back what the process held.
+SETTLE_DELAY_S = 8.5
 
 P = TypeVar("P", bound=ChildProcess)
 
@@ -34,7 +38,7 @@ class ManagedProcess(Generic[P]):
         name: what the process is, for the log: ``"worker"``.
         start: starts one.
         grace: seconds from the first signal in which the process may end by itself; it is killed
-            :data:`KILL_DELAY_S` later.
+            :data:`KILL_DELAY_S` later. From the second signal on it has no more grace.
     """
 
     def __init__(self, name: str, start: Callable[[], P], grace: float) -> None:
@@ -44,8 +48,10 @@ class ManagedProcess(Generic[P]):
         self._backoff = Backoff(0.1, MAX_RESTART_DELAY_S)
         self._child: P | None = None
         self._start_at = 0.0
-        self._passed_signals = 0
-        self._kill_at = float("inf")
+        self._seen_signals = 0
+        #: when the grace time ends (monotonic seconds)
+        self._ends_at = float("inf")
+        self._killed = False
         #: True once a process said, by its exit code, that each further one would fail in the same way.
         self.hopeless = False
 
@@ -70,31 +76,37 @@ class ManagedProcess(Generic[P]):
         """
         now = time.monotonic()
         child = self._child
+        while self._seen_signals < min(signals, 2):
+            self._seen_signals += 1
+            self._ends_at = min(self._ends_at, now + (self._grace if self._seen_signals == 1 else 0.0))
+            if child is not None:
+                child.stop()
         if child is not None:
             if child.code is None:
-                return self._attend(child, signals, now)
+                return self._attend(child, now)
             self._child = None
             self.hopeless = child.code == EXIT_CONFIG
             self._after_exit(child, child.code, signals)
-        if not self._settled(signals) or signals or self.hopeless:
+        if not self._settled(signals, now):
+            return self._ends_at + SETTLE_DELAY_S - now
+        if signals or self.hopeless:
             return float("inf")
         if now < self._start_at:
             return self._start_at - now
         self._child = self._start()
-        self._passed_signals, self._kill_at = 0, float("inf")
         return 0.0
 
-    def _attend(self, child: P, signals: int, now: float) -> float:
-        """Pass signals on, and kill a process that does not end in time."""
-        while self._passed_signals < min(signals, 2):
-            self._passed_signals += 1
-            child.stop()
-            self._kill_at = now + (self._grace if self._passed_signals == 1 else 0.0) + KILL_DELAY_S
-        if now >= self._kill_at:
-            log.error("killed a %s process that did not end in time", self._name)
-            child.kill()
-            self._kill_at = float("inf")
-        return self._kill_at - now
+    def _attend(self, child: P, now: float) -> float:
+        """Kill a process that does not end in time."""
+        if self._killed:
+            return float("inf")
+        pause = self._ends_at + KILL_DELAY_S - now
+        if pause > 0:
+            return pause
+        log.error("killed a %s process that did not end in time", self._name)
+        child.kill()
+        self._killed = True
+        return float("inf")
 
     def _after_exit(self, child: P, code: int, signals: int) -> None:
         """Release a process that has ended, and delay the start of the next one if it failed."""
@@ -102,8 +114,11 @@ class ManagedProcess(Generic[P]):
         if not signals:
             self._delay_restart(child, code)
 
-    def _settled(self, signals: int) -> bool:
-        """Say whether nothing of the last process is left that must be settled before the next one starts."""
+    def _settled(self, signals: int, now: float) -> bool:
+        """Say whether nothing of the last process is left that must be settled before the next one starts.
+
+        At :data:`SETTLE_DELAY_S` it says so in any case.
+        """
         return True
 
     def _delay_restart(self, child: P, code: int, *, reset: bool = False) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -28,7 +29,7 @@ from gearmesh.worker.fleet import Fleet
 from gearmesh.worker.heartbeater import Heartbeater
 from gearmesh.worker.history_writer import HistoryWriter, keeps_history
 from gearmesh.worker.limits import Limits
-from gearmesh.worker.managed_process import KILL_DELAY_S, ManagedProcess
+from gearmesh.worker.managed_process import STOP_DELAY_S, ManagedProcess
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.spawner import Spawner
@@ -41,6 +42,8 @@ log = logging.getLogger("gearmesh.supervisor")
 
 #: Seconds between two checks of hard limits, if any task has one.
 DEADLINE_CHECK_INTERVAL_S = 0.1
+#: Seconds that the heartbeater has to end: at most, and at least, even if the worker should have ended by now.
+MAX_CLOSE_S, MIN_CLOSE_S = 5.0, 0.5
 
 
 class Supervisor:
@@ -90,6 +93,8 @@ class Supervisor:
         self._signals = signals
         #: signals that were logged
         self._logged = 0
+        #: when the worker has to have ended (monotonic seconds)
+        self._stop_by = float("inf")
         self._fleet = Fleet(
             options,
             spawner,
@@ -114,8 +119,7 @@ class Supervisor:
             own = {"broker": self._app.broker_choice.index, "quiet": next(starts) == 0}
             return ChildProcess("gearmesh.scheduler.child", setup | own, self._changed.set)
 
-        # A scheduler ends within MAX_GRACE_S; the worker's grace time is for tasks.
-        return ManagedProcess("scheduler", start, KILL_DELAY_S)
+        return ManagedProcess("scheduler", start, self._options.grace)
 
     def run(self) -> int:
         """Supervise until a signal ends it, and return an exit code."""
@@ -135,7 +139,7 @@ class Supervisor:
         finally:
             if self._control is not None:
                 self._control.stop()
-            self._heartbeater.close()
+            self._heartbeater.close(min(MAX_CLOSE_S, max(MIN_CLOSE_S, self._stop_by - time.monotonic())))
 
     def _later(self, action: Callable[[], None]) -> None:
         """Do something soon in the supervisor's thread. Any thread."""
@@ -144,13 +148,16 @@ class Supervisor:
 
     def _log_signals(self) -> None:
         """Log each of the first two signals. A signal handler must not log, since the main thread may be logging."""
+        now = time.monotonic()
         if self._logged < 1 <= self._signals.count:
+            self._stop_by = now + self._options.grace + STOP_DELAY_S
             log.info(
                 "stopping: this worker takes no more tasks; running ones have %s to finish. "
                 "A second signal (Ctrl-C) returns them to their queues at once",
                 duration(self._options.grace),
             )
         if self._logged < 2 <= self._signals.count:
+            self._stop_by = min(self._stop_by, now + STOP_DELAY_S)
             log.warning("stopping at once: unfinished tasks return to their queues")
         self._logged = self._signals.count
 

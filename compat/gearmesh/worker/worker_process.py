@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from gearmesh.worker.heartbeater import DeadChild, Heartbeater
-from gearmesh.worker.managed_process import ManagedProcess
+from gearmesh.worker.managed_process import SETTLE_DELAY_S, ManagedProcess
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.worker_child import WorkerChild
 
@@ -48,9 +48,9 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         """See :attr:`.ManagedProcess.empty`."""
         return super().empty and self._dead is None
 
-    def _attend(self, child: WorkerChild, signals: int, now: float) -> float:
+    def _attend(self, child: WorkerChild, now: float) -> float:
         """Kill a process at the hard limit of its task, too."""
-        pause = super()._attend(child, signals, now)
+        pause = super()._attend(child, now)
         if now >= child.scoreboard.deadline and not child.overdue:
             child.overdue = child.scoreboard.running
             log.error("a task ran into its hard time limit: its process is killed")
@@ -77,11 +77,12 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
             # all other tasks wait for it. A growing backoff is for processes that fail to start.
             self._delay_restart(child, code, reset=bool(running))
 
-    def _settled(self, signals: int) -> bool:
+    def _settled(self, signals: int, now: float) -> bool:
         if self._dead is None:
             return True
         child, death = self._dead
-        if not (death.settled or death.abandoned or (signals and not self._heartbeater.reached)):
+        gives_up = (signals and not self._heartbeater.reached) or now >= self._ends_at + SETTLE_DELAY_S
+        if not (death.settled or death.abandoned or gives_up):
             return False  # the heartbeater will wake the supervisor
         child.close()
         child.scoreboard.close(keep=not death.settled)  # other workers' reapers settle what is not

@@ -15,7 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from gearmesh.cli import main
-from gearmesh.worker.managed_process import KILL_DELAY_S
+from gearmesh.worker.managed_process import STOP_DELAY_S
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 UNITS = sorted(DEPLOY.glob("systemd/*.service"))
@@ -80,12 +80,12 @@ def option(words: list[str], name: str) -> float:
 def test_whoever_stops_a_worker_waits_longer_than_it_may_take() -> None:
     service = unit(DEPLOY / "systemd/gearmesh-worker@.service")["Service"]
     grace = option(shlex.split(service["ExecStart"]), "--grace")
-    assert float(service["TimeoutStopSec"]) > grace + KILL_DELAY_S
+    assert float(service["TimeoutStopSec"]) > grace + STOP_DELAY_S
     (deployment, _) = documents(DEPLOY / "kubernetes/worker.yaml")
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     hook = float(container["lifecycle"]["preStop"]["exec"]["command"][1])
-    assert pod["terminationGracePeriodSeconds"] > option(container["args"], "--grace") + KILL_DELAY_S + hook
+    assert pod["terminationGracePeriodSeconds"] > option(container["args"], "--grace") + STOP_DELAY_S + hook
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -14,11 +14,16 @@ from pathlib import Path
 import pytest
 
 from gearmesh import App
+from gearmesh.scoreboard import crash_report
 from gearmesh.testing.waiting import eventually
 from gearmesh.worker.child_process import EXIT_CONFIG
+from gearmesh.worker.heartbeater import Heartbeater
+from gearmesh.worker.limits import Limits
+from gearmesh.worker.managed_process import SETTLE_DELAY_S
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
 from gearmesh.worker.worker_child import WorkerChild
+from gearmesh.worker.worker_process import WorkerProcess
 
 #: Notes that a process imports the app, and waits until a second one does, too.
 MEET = """
@@ -188,6 +193,29 @@ def test_a_child_that_cannot_load_its_app_says_so_when_it_begins(
         assert (child.code, shown.count("RuntimeError: the shelf is empty")) == (EXIT_CONFIG, 1)
     else:
         assert (child.code, shown) == (0, "")
+
+
+def test_a_supervisor_that_stops_does_not_wait_for_ever_until_a_broker_answers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, options, ended = App("redis://127.0.0.1:1/0"), WorkerOptions(), threading.Event()
+    monitor = Monitor(options)
+    # It is not started: its broker might as well never answer.
+    heartbeater = Heartbeater(app, (app.default_queue,), Limits(app.tasks, None, None), lambda: None)
+    child = WorkerChild("shop_app:app", options, ended.set, monitor)
+    process = WorkerProcess(lambda: child, heartbeater, 0.0, monitor)
+    process.step(0)
+    child.kill()
+    assert ended.wait(60)
+    assert 0 < process.step(1) <= SETTLE_DELAY_S
+    assert not process.empty
+    monkeypatch.setattr("gearmesh.worker.worker_process.SETTLE_DELAY_S", 0.0)
+    process.step(1)
+    assert process.empty
+    shown = crash_report(child.consumer.encode())
+    assert shown is not None, "the scoreboard is kept, for other workers"
+    assert child.scoreboard._path is not None
+    child.scoreboard._path.unlink()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
