@@ -8,11 +8,12 @@ From the address to the outcome, in the order in which a Commit passes through:
 - ``sentinels``: asks sentinels where the master is.
 - ``cluster``: a client that sends each command to the node that has its key.
 - ``wrong_type``: names the key when Redis complains of its type.
-- ``kept_clients``: lends clients with a connection of their own, for what a caller awaits.
+- ``kept_clients``: lends clients that each own one connection, for calls whose answer a thread waits for.
 - ``runner``: runs a script of ``lua/`` by its SHA-1, and loads it where the server does not know it.
-- ``plain_commits``: carries out the ordinary Commits, calls of tasks and tasks that have succeeded, by
-  ``lua/call.lua``, ``lua/publish.lua`` and ``lua/settle.lua``, which take the server a fraction of the time.
-- ``state_text``: cuts a state's document into the texts that the scripts put together; ``chunks``: bounds a call.
+- ``plain_commits``: carries out the ordinary Commits (calls of tasks, and tasks that have succeeded) by
+  ``lua/call.lua``, ``lua/publish.lua`` and ``lua/settle.lua``, which cost the server much less than ``commit.lua``.
+- ``state_text``: cuts a state's document into the texts that the scripts put together.
+- ``chunks``: divides many entries into calls of bounded size.
 - ``commit_script``: packs all other Commits for ``lua/commit.lua`` and reads the outcomes.
 - ``cluster_commits``: does the same in a cluster, where messages to other slots go through an outbox.
 - ``scanning``: walks through the keys one SCAN at a time.

@@ -1,4 +1,4 @@
-"""Divides what is sent to a script into calls that hold the server up only shortly."""
+"""Divides a script's input into calls, each of which keeps the server busy only briefly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A client for a Redis cluster: each command goes to the node that has its key.
 
-redis-py has one, which repeats commands by itself. That must not happen here: a fetch that is repeated under the same
-numbers overwrites the deliveries of the first one, and a caller has to learn that an outcome is unknown.
+redis-py's own cluster client repeats commands by itself. That must not happen here: a fetch that is repeated under the
+same numbers overwrites the deliveries of the first one, and a caller has to learn that an outcome is unknown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gearmesh.redis_client.wrong_type import TypeCheckingRedis
 from gearmesh.urls.addresses import shown_address
 from gearmesh.wire.names import absent
 
-#: redis-py's commands by their names; as they are typed they fit no client but its own.
+#: redis-py's commands as methods. It is Any, since their type hints accept only redis-py's own clients.
 CoreCommands: Any = commands.CoreCommands
 
 __all__ = ["Address", "Cluster", "read_slots", "slot_of"]
@@ -32,7 +32,7 @@ Address = tuple[str, int]
 
 #: A command fails after it has followed this many redirections.
 MAX_REDIRECTIONS: Final = 8
-#: Seconds after which the cluster is asked again for the node of a slot that had none.
+#: Seconds after which the client asks the cluster again for the node of a slot that had none.
 SLOT_REFRESH_INTERVAL_S: Final = 0.2
 #: Commands without a key, which any master carries out.
 _KEYLESS: Final = frozenset(
@@ -55,13 +55,13 @@ def _key_of(args: Sequence[Any]) -> Any:
 class Cluster(CoreCommands):  # type: ignore[misc]
     """Sends each command to the node of its key, as ``redis.Redis`` does to its one server.
 
-    Every command has one key, or several of one slot; MGET and UNLINK are split. A pipeline is no transaction.
+    Every command has one key, or several of one slot; the client splits MGET and UNLINK. A pipeline is no transaction.
     The client asks the nodes for the slots at first, after a redirection, and after a connection error.
 
     Args:
         seeds: hosts and ports of some nodes.
         options: keyword arguments of a pool, without host and port.
-        kept: keep one connection a node, for one thread; False: use pools, for any number of threads.
+        kept: keep one connection to each node, for one thread; False: use pools, for any number of threads.
     """
 
     def __init__(self, seeds: Iterable[Address], options: dict[str, Any], *, kept: bool = False) -> None:
@@ -71,9 +71,9 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._slots: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._nodes: dict[Address, Any] = {}
-        #: the slots are not known yet, or not as they are now
+        #: True: this client does not know the slots yet, or they have probably changed since it asked for them
         self.stale = True
-        #: when they were learned last, by the monotonic clock
+        #: the time of the last answer about slots, by the monotonic clock
         self._learned = 0.0
 
     # -- slots and nodes
@@ -111,8 +111,8 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         """Ask the known nodes, and then those of the URL, for the slots until one answers.
 
         Raises:
-            redis.exceptions.ConnectionError: none answers.
-            ConfigError: it is no cluster.
+            redis.exceptions.ConnectionError: no node answers.
+            ConfigError: a server is no node of a cluster.
         """
         error = ""
         for address in dict.fromkeys([*random.sample(list(self._nodes), len(self._nodes)), *self._seeds]):
@@ -138,11 +138,11 @@ class Cluster(CoreCommands):  # type: ignore[misc]
         """Return a key to name beside ``key`` in a script's call, so that Redis refuses the call while the slot moves.
 
         A script may use keys that its call does not name, and it fails in the middle at the first one that has moved.
-        Redis refuses a call that names several keys, of which one does not exist, as long as their slot moves.
+        While a slot moves, Redis refuses a call that names several of its keys if one of them does not exist.
         """
         try:
             return absent(key if isinstance(key, str) else key.decode())
-        except (ConfigError, UnicodeDecodeError):  # the name of no queue; Machinery's keys stand alone
+        except (ConfigError, UnicodeDecodeError):  # no queue; Machinery's keys are used one at a time
             return None
 
     # -- commands
@@ -169,14 +169,14 @@ class Cluster(CoreCommands):  # type: ignore[misc]
                 self.stale = True
                 raise
         self.stale = True
-        raise ServerUnable("the cluster's nodes do not agree now who has a slot")
+        raise ServerUnable("the nodes of the cluster do not agree now which of them has a slot")
 
     def _sent_to(self, exc: exceptions.AskError, asked: Address) -> Address:
-        """Return the node of a redirection; one that does not know its own name leaves the host out."""
+        """Return the node to which a redirection points. A node that does not know its name leaves the host out."""
         address = (exc.host or asked[0], exc.port)
         if isinstance(exc, exceptions.MovedError):
             self._slots[exc.slot_id] = address
-            self.stale = True  # it will not be the only one
+            self.stale = True  # other slots have probably moved, too
         return address
 
     def mget(self, keys: Iterable[Any]) -> Any:
@@ -239,14 +239,14 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
     def execute(self, raise_on_error: bool = True, *, partly: bool = False) -> list[Any]:
         """Send all commands, and return the answers in their order.
 
-        If a node can't be reached, the others still carry out theirs; its error is raised in the end, with ``partly``
-        only if no node could be reached.
+        If a node can't be reached, the others still carry out their commands. The error is raised at the end; with
+        ``partly``, only if no node could be reached.
         """
         todo, self._commands = self._commands, []
         results: list[Any] = [None] * len(todo)
         error: BaseException | None = None
         reached = 0
-        masters = self._cluster.masters()  # none can be asked at all: that is no error of a node
+        masters = self._cluster.masters()  # raises if no node answers, also with ``partly``
         places: dict[Address, list[int]] = {}
         for i, (args, _) in enumerate(todo):
             key = _key_of(args)
@@ -277,7 +277,7 @@ class Pipeline(CoreCommands):  # type: ignore[misc]
         return results
 
     def _follow(self, command: tuple[tuple[Any, ...], dict[str, Any]], answer: Any) -> Any:
-        """Return the answer, or that of the node to which it redirects."""
+        """Return the answer; if it is a redirection, return the answer of the node to which it points."""
         if not isinstance(answer, exceptions.AskError):
             return answer
         try:
@@ -291,12 +291,12 @@ def read_slots(rows: Any, asked: Address) -> list[Address | None]:
 
     Args:
         rows: first slot, last slot, master and its replicas, for each range of slots.
-        asked: the node that answered; a row without a host means this one.
+        asked: the node that answered; a row without a host means this one, which does not know its own name.
     """
     table: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
     for first, last, (host, port, *_), *_ in rows:
         name = host.decode() if isinstance(host, bytes) else host
-        address = (name or asked[0], int(port))  # a node that does not know its own name
+        address = (name or asked[0], int(port))
         table[int(first) : int(last) + 1] = [address] * (int(last) - int(first) + 1)
     return table
 

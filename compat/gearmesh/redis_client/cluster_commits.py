@@ -1,11 +1,12 @@
-"""Commits in a cluster, where what a delivery changes lies in several slots.
+"""Carries out Commits in a cluster, where the keys that one Commit changes lie in several slots.
 
-A delivery is settled in its queue's slot, and only there can a script see that the lease is still held. In the same
-step it writes the messages to other slots into an outbox beside the queue. From there they are sent, and then deleted.
-If the process dies in between, the next consumer that looks at the queue sends them.
+A script settles a delivery in its queue's slot, since only there can it see that the lease is still held. In the same
+step it writes the messages to other slots into an outbox beside the queue. This process then sends them, and deletes
+them from the outbox. If it dies in between, the next consumer that looks at the queue sends them.
 
-Several processes may send them at once. So each slot keeps the place of the last batch of a producer (its token): a
-batch goes in once. For this to hold a producer has one batch at a time in its outboxes, and after trouble another name.
+Several processes may send the same batch. So each slot keeps a token, the number of a producer's last batch, and takes
+each batch once. This works because a producer has only one batch at a time in its outboxes, and takes a new name after
+an error.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
 __all__ = ["ClusterCommitScript"]
 
-#: Milliseconds for which a slot remembers that a batch from an outbox was sent: longer than all workers are away.
+#: Milliseconds for which a slot remembers that a batch from an outbox was sent. All workers together must not be away
+#: for longer.
 BATCH_TOKEN_TTL_MS = 86_400_000
 
 
 def _pack(publishes: Sequence[Publish]) -> list[Packed]:
-    """Pack publishes; those with an ETA have no queue, which names the delayed set."""
+    """Pack publishes. A publish with an ETA gets "" as its queue, which stands for the delayed set."""
     return [
         ("" if p.eta_ns > 0 else p.queue, p.body, str(p.eta_ns) if p.eta_ns > 0 else "") for p in publishes
     ]
@@ -43,8 +45,8 @@ def _pack(publishes: Sequence[Publish]) -> list[Packed]:
 class ClusterCommitScript(CommitScript):
     """Carries out Commits in a cluster; it writes no states and triggers no chords, which are in other slots.
 
-    Delayed messages go to the delayed set in any case: whether they are due may have another answer when a batch is
-    repeated. Those that are go on from there at once.
+    A message with an ETA always goes to the delayed set, even if it is due: a repeated batch must write to the same
+    slots, and the message may have become due meanwhile. This class then moves due messages on to their queues.
     """
 
     def __init__(self, *, keys: Callable[[str], QueueKeys], delayed: str, replicas: Replicas) -> None:
@@ -52,7 +54,7 @@ class ClusterCommitScript(CommitScript):
         self._pack = _pack
         self._producer = uuid.uuid4().hex
         self._seq = 0
-        #: outboxes in which we have looked for what an earlier connection of ours may have left
+        #: outboxes that this object has already searched for messages that an earlier connection left
         self._looked: set[str] = set()
 
     def commit(
@@ -82,7 +84,7 @@ class ClusterCommitScript(CommitScript):
         return outcomes
 
     def finish(self, client: Any, key: str) -> int:
-        """Send the messages in the outbox of ``key``'s slot, from any process; return how many."""
+        """Send the messages in the outbox of ``key``'s slot, also those of other processes; return their number."""
         count = 0
         for mark, blob in client.hgetall(outbox(key)).items():
             publishes = [
@@ -93,7 +95,7 @@ class ClusterCommitScript(CommitScript):
         return count
 
     def take_due(self, client: Any, due: Sequence[tuple[bytes, str]]) -> int:
-        """Move due messages, each with its queue, from the delayed set; return how many this call moved."""
+        """Move due messages from the delayed set, each to the queue given with it; return how many were moved."""
         mark = self._mark()
         try:
             moves = msgpack.packb(due, use_bin_type=False)
@@ -106,7 +108,7 @@ class ClusterCommitScript(CommitScript):
             raise
         return len(taken)
 
-    # -- how
+    # -- entries, calls and outboxes
 
     def _place(self, publish: Publish) -> str:
         """Return the key that a message goes to."""
@@ -129,7 +131,7 @@ class ClusterCommitScript(CommitScript):
             return entry
         away = [p for p in commit.publishes if slot_of(self._place(p)) != slot]
         for publish in away:
-            self._keys(publish.queue)  # refuses a name that has no slot to itself
+            self._keys(publish.queue)  # raises ConfigError if no other key can share the queue's slot
         return (*entry, *(None,) * (8 - len(entry)), self._pack(away))
 
     def _run(self, client: Any, batch: Batch) -> tuple[str | None, list[str]]:
@@ -184,6 +186,6 @@ class ClusterCommitScript(CommitScript):
         return f"{self._producer}.{self._seq:016d}"
 
     def _renew(self) -> None:
-        """Take a new name, since other processes may send what is in an outbox under the old one."""
+        """Take a new producer name, since other processes may send batches from an outbox under the old one."""
         self._producer = uuid.uuid4().hex
         self._looked.clear()

@@ -53,8 +53,8 @@ _DOCUMENTS = {"state": "TaskState", "group": "GroupMeta"}
 
 
 class Entry(NamedTuple):
-    """Describes one entry of ``commit.lua``'s payload by the names of its parts. A Commit's entry is a plain tuple in
-    this order, since every task makes one.
+    """Names the parts of one entry of ``commit.lua``'s payload. A Commit's entry is a plain tuple in this order, since
+    every task makes one and a plain tuple is quicker.
 
     Attributes:
         held: key of the hash in which the consumer holds the delivery; "": the entry settles nothing.
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
         publishes: packed publishes to send.
         group: 1-based index of the group whose progress is checked; 0 for none.
         trigger: (GroupMeta key, taker key, taker, states, publishes, [True: the caller has the chord mutex]), or None.
-        settling: the keys that this way to settle needs, or None.
+        settling: the keys that ``how`` needs, or None.
     """
 
     held: str = ""
@@ -78,14 +78,15 @@ class Entry(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The entries of one call of the script, and what goes with them.
+    """The entries of one call of the script, with its groups, route and token.
 
     Attributes:
         groups: the groups to which entries refer by their index.
         route: the key in whose slot all keys of the call are.
         token: the key of the producer's token and the place of this call among its calls, or two empty texts.
         more: the optional values at the payload's end, see the script.
-        ended: about how many members of groups have ended by other calls, beside those of the entries.
+        ended: about how many members of groups have ended through other calls, besides those of the entries: the
+            payload names as many more members of each group.
     """
 
     entries: Sequence[Packed]
@@ -199,7 +200,7 @@ class CommitScript:
         sorted_out: Sorted,
         atomic: bool,
     ) -> list[Outcome]:
-        """Settle plain deliveries by their own script, and the others before, since they may show the same tasks."""
+        """Carry out other Commits first, as they may hold earlier states of the same tasks; then ``settle.lua``'s."""
         outcomes: list[Outcome] = ["done"] * len(commits)
 
         def carry_out(places: list[int]) -> None:
@@ -225,8 +226,8 @@ class CommitScript:
         return outcomes
 
     def _note_ended(self, commits: Sequence[Commit], codes: str) -> None:
-        """Remember the members of chords among these Commits whose SUCCESS was stored: the next question about their
-        group need not look at them."""
+        """Remember the chord members among these Commits whose SUCCESS was stored: the next check whether their group
+        is complete need not read their states."""
         ended: dict[str, list[str]] = {}
         for commit, code in zip(commits, codes, strict=True):
             if code == "1" and commit.chord is not None and commit.states:
@@ -245,7 +246,7 @@ class CommitScript:
         """Carry out Commits of any kinds by the commit script.
 
         Args:
-            ended: about how many members of groups have ended since a Commit has asked if they are complete.
+            ended: about how many members of groups have ended since a Commit last checked whether they are complete.
         """
         entries = [self._entry(c, atomic) for c in commits]
         if len(entries) == 1:
@@ -317,7 +318,7 @@ class CommitScript:
             entries, groups = self._with_groups(commits, entries)
         route = self._route(commits)
         key = place = ""
-        if token is not None:  # a batch that needs several calls repeats call by call
+        if token is not None:  # each call of a batch has its own place: a repetition skips those done
             key = publish_token(route, token.producer)
             place = f"{token.seq:016d}.{start:09d}"  # text that sorts in the order of the producer's calls
         answer, problems = self._run(client, Batch(entries, groups, route, (key, place), ended=ended))
@@ -339,7 +340,7 @@ class CommitScript:
     def _dead_letter(self, client: redis.Redis, commit: Commit, why: str) -> Outcome:
         """Dead-letter a delivery whose Commit can never be carried out; nothing of the Commit has happened."""
         settle = commit.settle
-        assert settle is not None  # else the script had raised
+        assert settle is not None  # without it, the script raises an error
         log.error("a delivery from %s cannot be committed: %s", settle.delivery.queue, why)
         if settle.how == "keep":
             return "done"
@@ -370,7 +371,7 @@ class CommitScript:
                 group, why = None, ""
                 try:
                     group = self._look_up(chord.group_uuid)
-                except (BackendError, exceptions.ResponseError) as exc:  # what is there is no GroupMeta
+                except (BackendError, exceptions.ResponseError) as exc:  # the key holds no GroupMeta
                     why = str(exc)
                 # Go: a group whose meta is gone, or names another number of members, never fires.
                 if group is None or len(group.members) != chord.count:
@@ -390,14 +391,15 @@ class CommitScript:
         *,
         route: str = "gearmesh",
     ) -> str:
-        """Call the script; return a code for each entry (see there)."""
+        """Call the script; return a code for each entry (see ``commit.lua``)."""
         return self._run(client, Batch(entries, groups, route))[0] or ""
 
     def _run(self, client: redis.Redis, batch: Batch) -> tuple[str | None, list[str]]:
-        """Call the script; return a code for each entry (see there), and a reason for each "e" among them.
+        """Call the script; return a code for each entry (see ``commit.lua``), and a reason for each "e" among them.
 
-        The codes are None if the token shows that the batch was done before. The script reads documents in the one form
-        that Go and gearmesh write. Those that another program wrote are rewritten first, as Go's decoder reads them.
+        The codes are None if the token shows that the batch was done before. The script reads documents only in the
+        form that Go and gearmesh write. If another program wrote one differently, this method rewrites it, as Go's
+        decoder reads it, and repeats the entries.
         """
         codes, reasons, odd = self._once(client, batch)
         if not odd:
@@ -451,7 +453,7 @@ def _in_one_form(client: Any, key: str, kind: str) -> bool:
     try:
         one = encode_state(decode_state(body)) if kind == "state" else encode_group(decode_group(body))
     except (RemoteProtocolError, LocalProtocolError) as exc:
-        log.error("%s: what is stored is no %s: %s", key, _DOCUMENTS[kind], exc)
+        log.error("%s: the stored value is no %s: %s", key, _DOCUMENTS[kind], exc)
         return False
     return one != body and bool(run(client, "rewrite", [key], [body, one]))
 

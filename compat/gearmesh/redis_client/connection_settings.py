@@ -30,7 +30,7 @@ _KINDS: dict[Topology, tuple[Any, Any]] = {
 
 
 def hang_up(client: Any) -> None:
-    """Close the connections of a client that no thread uses now."""
+    """Close those connections of a client that no thread uses now."""
     if isinstance(client, Cluster):
         client.close()
     else:
@@ -52,7 +52,7 @@ class ConnectionSettings:
     settings: RedisConfig = field(default_factory=RedisConfig)
 
     def __post_init__(self) -> None:
-        self.topology  # noqa: B018  # raises what is wrong
+        self.topology  # noqa: B018  # raises ConfigError
 
     @property
     def topology(self) -> Topology:

@@ -45,8 +45,8 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     OSError,
 )
 
-#: Error codes of a server's condition. A command that is refused inside a script has its code anywhere in the text.
-#: UNBLOCKED: a master that became a replica ends the waits of its clients so.
+#: Error codes of a server's condition. If the server refuses a command inside a script, the code may be anywhere in the
+#: text. UNBLOCKED: a master that becomes a replica ends its clients' blocking commands with this code.
 _CONDITION = re.compile(
     r"\b(READONLY|OOM|MISCONF|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|NOREPLICAS|UNBLOCKED)\b"
 )
@@ -63,10 +63,10 @@ MAX_READ_BYTES: Final = 65_536
 
 
 class _Conditions:
-    #: It leads to a node of a cluster, and its user follows redirections.
+    #: True: the connection leads to a node of a cluster, and the client follows redirections.
     follows = False
 
-    def _connect(self) -> Any:  # redis-py's: opens the socket, for the first time and for every other one
+    def _connect(self) -> Any:  # redis-py calls it whenever it opens a socket
         sock = super()._connect()  # type: ignore[misc]
         OWN_SOCKETS.add(sock)
         return sock
@@ -95,8 +95,7 @@ class _Conditions:
 class _ViaSentinels:
     """Asks the sentinels for the master each time it connects, and once a second while it is used.
 
-    A master that is replaced while it lives goes on for about 10 s until it learns of that, and loses what it is given
-    in this time.
+    A master that is replaced while it lives accepts writes for about 10 s until it learns of that, and then loses them.
 
     Args:
         sentinels: a :class:`~.sentinels.Sentinels`.
@@ -123,7 +122,7 @@ class _ViaSentinels:
                 self.confirm()
             except ServerUnable:
                 raise
-            except CONNECTION_ERRORS:  # without sentinels it goes on as it is
+            except CONNECTION_ERRORS:  # no sentinel answers: keep using this server
                 self._confirmed = time.monotonic()
         return super().send_packed_command(*args, **kwargs)  # type: ignore[misc]
 
@@ -139,7 +138,7 @@ class _ViaSentinels:
 
 
 class _AnswerSocket(socket.socket):
-    """Gives bytes that :meth:`_Direct.exchange` has read, but not understood, to redis-py."""
+    """Gives redis-py the bytes that :meth:`_Direct.exchange` has read but cannot parse."""
 
     unread = b""
 
@@ -157,12 +156,12 @@ class _AnswerSocket(socket.socket):
         return super().recv_into(buffer, *args)
 
 
-_receive = socket.socket.recv  # without the detour by _AnswerSocket's, which has nothing then
+_receive = socket.socket.recv  # quicker than _AnswerSocket's, which has no unread bytes then
 
 
 class _Direct(_Conditions):
-    """Writes a command to the socket and reads a short answer by itself: redis-py would need as long for both as Redis
-    for a script. redis-py reads any other answer.
+    """Writes a command and reads a short answer without redis-py, which would need as long for both as Redis for a
+    script. redis-py reads any other answer.
     """
 
     _sock: Any
@@ -180,11 +179,11 @@ class _Direct(_Conditions):
         sock = self._sock
         if (
             sock is None or time.monotonic() > self.next_health_check
-        ):  # redis-py connects, or sends a PING before
+        ):  # redis-py connects, or first sends a PING
             return super().exchange(command)
         try:
             try:
-                sent = os.write(sock.fileno(), command)  # send() would ask before whether there is room
+                sent = os.write(sock.fileno(), command)  # socket.send() would first poll for room
             except BlockingIOError:
                 sent = 0
             if sent < len(command):

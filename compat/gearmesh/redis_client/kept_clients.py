@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 class KeptClients:
-    """Lends clients to threads that have something to ask at once: a pool looks at a connection's socket before each
-    command, and redis-py takes as long for a pool's command as for the command itself.
+    """Lends each caller a client that owns one connection. redis-py's pool examines a connection's socket before each
+    command, and takes as long for its own work as for the command itself.
 
-    The price: an idle connection may have been closed by the server, and the call fails. Then it is repeated. It may
-    have been carried out all the same, if the connection ended before the answer came. So only idempotent calls come
-    here: reads, and the writing of PENDING before a message is sent.
+    The server may have closed an idle connection. The call then fails, and this class repeats it. Redis may have
+    carried out the first try if the connection ended before the answer came. So use it only for idempotent calls:
+    reads, and the writing of PENDING before a message is sent.
 
     Args:
-        client: the client with a pool, of which a kept one takes its connection.
+        client: a client with a pool. Each kept client takes its connection from this pool.
     """
 
     def __init__(self, client: Any) -> None:

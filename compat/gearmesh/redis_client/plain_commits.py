@@ -1,4 +1,4 @@
-"""Carries out the ordinary Commits, calls of a task and tasks that have succeeded, by a short script each."""
+"""Carries out the ordinary Commits (calls of tasks, and tasks that have succeeded) by a short script for each kind."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ROW_BYTES: Final = 128
 
 _encode = msgspec.json.Encoder().encode
 
-#: Of a task that was called: (the state's key or b"", its document behind the UUID or whole, the message).
+#: A call of a task: (the state's key or b"", its document, whole or from behind the UUID on, the message).
 _Called = tuple[bytes, bytes, bytes]
-#: Of a delivery whose task has succeeded: (fetch id, the state's key or b"", the results).
+#: A delivery whose task has succeeded: (fetch id, the state's key or b"", the results).
 _Settled = tuple[bytes, bytes, bytes]
 
 
@@ -45,8 +45,9 @@ class Sorted(NamedTuple):
     Attributes:
         others: by ``commit.lua``.
         plain: by ``settle.lua``; by the key that holds their deliveries.
-        asking: by ``commit.lua``, after the plain ones: the last member of each chord's group, which asks for all of
-            them if the group is complete. It is not settled before it has asked: if this process dies, it comes back.
+        asking: by ``commit.lua``, after the plain ones: the last Commit of each chord, which checks for all members
+            among these Commits whether the group is complete. Its delivery stays unacked until this check: if the
+            process dies before, another one receives the message and checks.
     """
 
     others: list[int]
@@ -66,14 +67,14 @@ class PlainCommits:
     def __init__(self, held_key: Callable[[Delivery], str], *, expire: int, announce: str) -> None:
         self._held_key = held_key
         self._expire = b"%d" % expire
-        #: A state shows at least as long as a token that a call was carried out.
+        #: True: a state lives at least as long as a token, so it shows as well that a call was carried out.
         self._outlives_tokens = expire * 1000 >= TOKEN_TTL_MS
         self._announce = announce.encode()
 
     # -- calls of tasks
 
     def publish(self, client: Any, commits: Sequence[Commit], *, token: Token | None, atomic: bool) -> bool:
-        """Carry out the Commits if all are calls of tasks of one queue for now; else return False and do nothing."""
+        """Carry out the Commits if all call tasks of one queue without an ETA; else return False and do nothing."""
         if len(commits) == 1 and atomic and commits[0].new_uuid and self._outlives_tokens:
             self._call(client, commits[0])
             return True
@@ -119,7 +120,7 @@ class PlainCommits:
     # -- tasks that have succeeded
 
     def sort_out(self, commits: Sequence[Commit], atomic: bool) -> Sorted:
-        """Say which Commits :meth:`settle` can carry out."""
+        """Sort Commits by the script that carries them out."""
         found: dict[str, SettledRows] = {}
         others: list[int] = []
         last = _last_members(commits) if atomic else {}
@@ -148,7 +149,7 @@ class PlainCommits:
         return Sorted([place for place in others if place not in asking], found, sorted(asking))
 
     def settle(self, client: Any, held: str, rows: Sequence[_Settled], atomic: bool) -> str:
-        """Settle deliveries that one consumer holds of one queue; return a code for each, see ``settle.lua``."""
+        """Settle deliveries of one consumer and one queue; return a code for each, see ``settle.lua``."""
         head = [self._expire if atomic else b"", self._announce]
         codes = ""
         for chunk in divided(rows, _row_bytes, max_items=MAX_ENTRIES, max_bytes=MAX_BYTES):
@@ -160,7 +161,7 @@ class PlainCommits:
 
 
 def _called(commits: Sequence[Commit], atomic: bool) -> list[_Called] | None:
-    """Return the rows of Commits that each send one message to the same queue for now; None: they do not."""
+    """Return a row for each Commit if each sends one message to the same queue without an ETA; else None."""
     rows: list[_Called] = []
     queue = None
     for commit in commits:
@@ -196,7 +197,7 @@ def _last_members(commits: Sequence[Commit]) -> dict[ChordCheck, int]:
 
 
 def _settled(commit: Commit, atomic: bool) -> _Settled | None:
-    """Return the row of a Commit that acknowledges a first delivery, with SUCCESS or no state; None: it is another."""
+    """Return the row of a Commit that acknowledges a first delivery, with SUCCESS or no state; None for any other."""
     settle = commit.settle
     if (
         settle is None
@@ -224,7 +225,7 @@ def _settled(commit: Commit, atomic: bool) -> _Settled | None:
 
 
 def _pending_bytes(state: TaskState) -> int:
-    if state.Results or state.Error:  # no caller of ours stores such a one
+    if state.Results or state.Error:  # no caller stores such a state
         return ROW_BYTES + len(pending_rest(state))
     return ROW_BYTES + len(state.TaskUUID) + len(state.TaskName)
 

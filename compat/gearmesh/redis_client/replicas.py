@@ -22,21 +22,22 @@ class Replicas(NamedTuple):
     def wait(self, client: Any, key: str = "") -> None:
         """Wait until ``number`` replicas have all that the server has written by now; do nothing for 0.
 
-        With sentinels, these have to confirm that it is still the master: the replica that answered may not be the one
-        that has just taken over. They learn of a failover within a second or two, so only waiting for all replicas is
-        certain.
+        With sentinels, they must also confirm that the server is still the master: the replica that acknowledged may
+        not be the one that has just become master. Sentinels learn of a failover within a second or two, so only
+        waiting for all replicas is certain.
 
         Args:
             client: the client that wrote, with one connection of its own; or a cluster's.
             key: a key that was written; in a cluster it selects the node.
 
         Raises:
-            ServerUnable: too few replicas within the time. The writes may not survive a failover: repeat them all.
+            ServerUnable: too few replicas acknowledged the writes within the time. They may not survive a failover:
+                repeat them all.
         """
         if not self.number:
             return
-        # WAIT is about what its own connection wrote last. A write of its own, behind all others, makes that true
-        # whichever connection wrote, and for a repetition that found everything done.
+        # WAIT covers only the writes of its own connection, and those before them. So this connection writes once more:
+        # WAIT then covers the writes of all other connections, too, also if a repetition found everything done.
         if isinstance(client, Cluster):
             client = client.node(key)
         with client.pipeline(transaction=False) as pipe:
@@ -45,7 +46,7 @@ class Replicas(NamedTuple):
             _, have = pipe.execute()
         if have < self.number:
             raise ServerUnable(
-                f"{have} of {self.number} replicas (redis.replicas_ack) have what was written within "
+                f"{have} of {self.number} replicas (redis.replicas_ack) acknowledged the writes within "
                 f"{self.seconds:g} s"
             )
         confirm = getattr(client.connection, "confirm", None)

@@ -1,4 +1,4 @@
-"""Runs the scripts of ``lua/``, and loads them where the server does not know them."""
+"""Runs the scripts of ``lua/``, and loads a script that the server does not know."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(client: Any, name: str, keys: list[Any], args: list[Any]) -> Any:
         redis.exceptions.ResponseError: any other error of the script or its keys.
     """
     text, sha = source(name)
-    # The class first: isinstance() of another one asks redis-py's protocols, which takes longer than to make the call.
+    # The class first, since isinstance(client, Cluster) checks redis-py's protocols, which takes longer than the call.
     kept = type(client) is TypeCheckingRedis
     if not kept and isinstance(client, Cluster) and (guard := client.guard(keys[0])) is not None:
         keys = [*keys, guard]
@@ -99,7 +99,8 @@ def run_in_turn(
 def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **how: Any) -> list[Any]:
     """Run script ``name``, which has one key, for each (key, arguments), in one round trip, and return the answers.
 
-    Raises as :func:`run`, after all were tried. ``how``: keyword arguments of the pipeline's ``execute``.
+    Raises the errors of :func:`run`, after it has tried all calls. ``how``: keyword arguments of the pipeline's
+    ``execute``.
     """
     text, sha = source(name)
     calls = list(calls)
@@ -116,7 +117,7 @@ def run_each(client: Any, name: str, calls: Iterable[tuple[Any, list[Any]]], **h
                 raise answers[i]
         except exceptions.ResponseError as exc:
             error = error or named(client, exc, zip([key], KEY_TYPES.get(name, ()), strict=False))
-        except Exception as exc:  # the others are done all the same
+        except Exception as exc:  # the other calls still run
             error = error or exc
     if error is not None:
         raise error

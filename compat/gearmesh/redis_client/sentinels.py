@@ -21,10 +21,10 @@ class Sentinels:
     Safe in threads, and after a fork.
 
     Args:
-        nodes: their hosts and ports.
-        master_name: the name by which they know the master.
-        kind: class of the connections to them.
-        options: its keyword arguments, without host and port.
+        nodes: hosts and ports of the sentinels.
+        master_name: the name by which the sentinels know the master.
+        kind: class of the connections to sentinels.
+        options: keyword arguments of this class, without host and port.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class Sentinels:
         """Return the master's host and port.
 
         Raises:
-            redis.exceptions.ConnectionError: no sentinel answers that knows it.
-            ConfigError: all answer, and none knows a master of that name; or one is no sentinel.
+            redis.exceptions.ConnectionError: no sentinel that knows the master answers.
+            ConfigError: all sentinels answer, and none knows a master of that name; or a server is no sentinel, or
+                refuses the password or the command.
         """
         silent: list[str] = []
         first = self._first
@@ -62,7 +63,7 @@ class Sentinels:
                 silent.append(str(exc))
                 continue
             except exceptions.NoPermissionError as exc:
-                raise ConfigError(f"the sentinel {self._addresses[at]} does not answer us: {exc}") from None
+                raise ConfigError(f"the sentinel {self._addresses[at]} refuses the command: {exc}") from None
             except exceptions.ResponseError as exc:
                 raise ConfigError(
                     f"{self._addresses[at]} is no sentinel, but redis.master_name is {self._name!r}: {exc}"
@@ -73,7 +74,7 @@ class Sentinels:
                 return host.decode(), int(port)
         if silent:
             raise exceptions.ConnectionError(
-                f"no sentinel of {self._shown()} tells the master {self._name!r}: {'; '.join(silent)}"
+                f"no sentinel of {self._shown()} names the master {self._name!r}: {'; '.join(silent)}"
             )
         raise ConfigError(
             f"redis.master_name is {self._name!r}, but no sentinel of {self._shown()} knows a master of that name"

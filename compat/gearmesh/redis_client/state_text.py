@@ -1,4 +1,4 @@
-"""States as the texts from which the scripts compose the documents that Redis stores."""
+"""Makes the texts from which the scripts compose the documents of states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["PLAIN_TEXT", "Packed", "pack_state", "pending_rest"]
 Packed = tuple[Any, ...]
 
 
-#: Text that is its own JSON, without the quotes.
+#: Matches text that needs no escapes in JSON.
 PLAIN_TEXT = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
 _encode = msgspec.json.Encoder().encode
 #: A merged state gets the stored name and time in place of this.
@@ -31,7 +31,7 @@ _NAME = b',"TaskName":""'
 _PENDING = (
     b'{"TaskUUID":"%b","TaskName":"%b","State":"PENDING","Results":null,"Error":"","CreatedAt":"%b","TTL":0}'
 )
-#: A PENDING state behind the UUID.
+#: The document of a PENDING state from behind the UUID on.
 _REST = _PENDING[_PENDING.index(b"%b") + 2 :]
 _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
 
@@ -39,11 +39,11 @@ _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
 def pack_state(state: TaskState) -> Packed:
     """Pack a state: PENDING as its document, any other as the text around the name and time of the stored state.
 
-    Every task passes here, so the ordinary state (a UUID without odd characters, no Error) is put together from its
-    parts; its results were made by :mod:`gearmesh.wire.types` and are not checked again.
+    This function runs for every task, so it puts the ordinary state (a UUID without odd characters, no Error) together
+    from its parts. It does not check the results again, which :mod:`gearmesh.wire.types` has made.
 
     Raises:
-        LocalProtocolError: a state other than PENDING has a TaskName, CreatedAt or TTL; the stored ones stay.
+        LocalProtocolError: a state other than PENDING has a TaskName, CreatedAt or TTL, which Redis would not store.
     """
     word = state.State
     if (
@@ -73,7 +73,7 @@ def pack_state(state: TaskState) -> Packed:
         return (state.TaskUUID, body)
     if state.TaskName or not body.endswith(_CREATED):
         raise LocalProtocolError(
-            f"task {state.TaskUUID}: only PENDING brings its own TaskName, CreatedAt and TTL"
+            f"task {state.TaskUUID}: only a PENDING state may have a TaskName, CreatedAt or TTL"
         )
     end = body.index(_NAME) + len(_NAME)
     return (state.TaskUUID, body[: end - 2], word, body[end : -len(_CREATED)])

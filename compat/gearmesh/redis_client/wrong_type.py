@@ -60,7 +60,7 @@ def named(
 
 
 def _packed(command: Sequence[Any]) -> bytes:
-    """Return a command as Redis' protocol has it."""
+    """Encode a command as Redis' protocol demands."""
     parts = []
     for each in command:
         data = each if type(each) is bytes else str(each).encode()
@@ -68,7 +68,7 @@ def _packed(command: Sequence[Any]) -> bytes:
     return b"*%d\r\n%b" % (len(command), b"".join(parts))
 
 
-#: redis-py 7 and later replace a connection when the server announces that it is to move.
+#: True: redis-py 7 or later, which replaces a connection when the server announces a move.
 _MOVES: Final = hasattr(redis.Connection, "should_reconnect")
 
 
@@ -93,7 +93,7 @@ class TypeCheckingRedis(redis.Redis):
     def ask_each(self, commands: Iterable[Sequence[Any]], use: Callable[[Any], object]) -> None:
         """:meth:`ask` for each command, and give the answers to ``use``, in order.
 
-        While the server works on one command, the next is made and sent.
+        It makes and sends the next command while the server works on the one before.
         """
         connection: Any = self.connection
         if connection is None:
@@ -114,7 +114,7 @@ class TypeCheckingRedis(redis.Redis):
                 unanswered -= 1
                 use(answer)
         finally:
-            if unanswered:  # an answer would be taken for that of a later command
+            if unanswered:  # else a later command would get this answer
                 connection.disconnect()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -122,6 +122,6 @@ class TypeCheckingRedis(redis.Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except exceptions.ResponseError as exc:
             fits = [begin for begin in _KEY_TYPES if str(args[0]).startswith(begin)]
-            if not fits or len(args) < 2:  # a script names its keys' types itself
+            if not fits or len(args) < 2:  # run() knows the types of a script's keys
                 raise
             raise named(self, exc, [(args[1], _KEY_TYPES[max(fits, key=len)])]) from exc

@@ -170,13 +170,13 @@ def test_pending_is_stored_as_go_writes_it(state: TaskState) -> None:
 
 
 def test_only_pending_brings_its_own_name() -> None:
-    with pytest.raises(LocalProtocolError, match="task t: only PENDING"):
+    with pytest.raises(LocalProtocolError, match="task t: only a PENDING state"):
         pack_state(TaskState(TaskUUID="t", TaskName="add", State=SUCCESS))
 
 
 @pytest.mark.parametrize("own", [{"CreatedAt": "2024-05-06T07:08:09Z"}, {"TTL": 5}])
 def test_only_pending_brings_its_own_time_and_lifetime(own: dict[str, Any]) -> None:
-    with pytest.raises(LocalProtocolError, match="task t: only PENDING"):
+    with pytest.raises(LocalProtocolError, match="task t: only a PENDING state"):
         pack_state(TaskState(TaskUUID="t", State=STARTED, **own))
 
 

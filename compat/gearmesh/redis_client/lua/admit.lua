@@ -3,8 +3,8 @@
 -- KEYS  1 queue (routes the call)
 -- ARGV  1 msgpack: list of {key of the task's next free moment (string, unix us),
 --                           key of its reservations (hash: SHA-1 of a message -> how many), us between two runs, message}
--- Returns a number each: 0, it may run now; else the unix ms of its reserved moment. A message that comes back at its
--- moment finds its reservation and runs, so no message is put off twice.
+-- Returns a number for each message: 0 if it may run now, else the unix ms of its reserved moment. A message that
+-- comes back at its moment finds its reservation and runs, so no message is put off twice.
 
 local time = redis.call('TIME')
 local now = time[1] * 1e6 + tonumber(time[2])

@@ -2,11 +2,12 @@
 --
 -- KEYS  1 consumers (hash)
 -- ARGV  1 consumer
--- Returns 1, or 0 if it is not on the list.
+-- Returns 1, or 0 if the hash does not have this consumer.
 --
--- A fetch or a blocking pop puts it there. A heartbeat does not: a late one, from another process, would put back the
--- name of a consumer that has just left in order, or was found dead, and reapers would watch it for a lease.
--- Reapers compare counters only. The time in it is for people; fetches add 1 to it, so it never stands still.
+-- A fetch or a blocking pop adds a consumer. A heartbeat does not: a late one, from another process, would bring back a
+-- consumer that has just left, or that a reaper has found dead, and reapers would watch it for a whole lease.
+-- Reapers only compare counters; people read the time in them. A fetch adds 1 to the counter, so it may be ahead of the
+-- clock: a heartbeat then adds 1, too, since a counter that stands still means a dead consumer.
 
 local counter = redis.call('HGET', KEYS[1], ARGV[1])
 if not counter then return 0 end

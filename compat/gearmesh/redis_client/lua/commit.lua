@@ -1,4 +1,4 @@
--- Carries out Commits: all that a batch of deliveries (or publishes) changes, in one step.
+-- Carries out Commits: makes all changes of a batch of deliveries (or publishes) in one step.
 --
 -- KEYS[1]  any key of the batch's slot; it only routes the call. The other keys are in the payload.
 -- ARGV[1]  msgpack: {token key or "", token value, seconds states live, entries, groups, key of the delayed set,
@@ -11,16 +11,16 @@
 --     state      {key, document}                               stored as it is (PENDING)
 --             or {key, its text before TaskName, state, its text between TaskName and CreatedAt,
 --                 [state that it never replaces]}                                              merged
---     publish    {queue, bytes, ETA in unix ns or "", [dead key, dead prefix]}; no queue: it is delayed in any case;
---                with a dead key it becomes a dead letter if the queue's key is of another type
+--     publish    {queue, bytes, ETA in unix ns or "", [dead key, dead prefix]}; without a queue it goes to the delayed
+--                set even if it is due; with a dead key it becomes a dead letter if the queue's key has another type
 --     trigger    {key of GroupMeta, key of the taker, taker, states, publishes, [true: the caller has the chord mutex]}:
 --                states and publishes only for the winner
 --     settling   {queue, recovered key or "", ...}; park: {.., .., seen prefix, aside key, member prefix, max age ms,
 --                dead key, dead prefix, name, out key, wanted prefix}; dead: {.., .., dead key, dead prefix, reason};
 --                later: {.., .., aside key, member prefix, unix ms}
 --   group  {progress key, members, first index given (0-based), UUIDs from there on}
--- Returns {a character an entry, then for each group how many leading members are known to be final}, or the characters
--- alone if there is nothing else to tell:
+-- Returns {one character for each entry, then for each group how many leading members are known to be final}, or the
+-- characters alone if there are no groups and nothing else to report:
 --   "1" done
 --   "0" nothing happened: the delivery is not held any more, since its lease has ended or the same Commit was done before
 --   "c" the states are written, the delivery stays unacked: the group is complete
@@ -29,23 +29,23 @@
 --   "t" settled, but another worker had taken the chord's trigger
 --   "g" settled, but the GroupMeta is gone
 --   "x" done, and a message that was to be parked was too old and became a dead letter
---   "e" nothing happened, and it never can; after the groups comes a list with a reason for each of these
---   "s" nothing happened: a stored document is in another form than Go and we write it
---   "o" the states are written, the delivery stays unacked: a stored document is in such a form. For "s" and "o" there is,
---       after the reasons, a list of {key, "state" or "group"}. The caller rewrites these, and repeats the entry
+--   "e" nothing happened, and a repetition would fail, too; after the groups comes a list with the reason of each "e"
+--   "s" nothing happened: a stored document is in another form than the one in which Go and gearmesh write it
+--   "o" the states are written, the delivery stays unacked: a stored document is in another form. After the reasons
+--       comes a list of {key, "state" or "group"} for "s" and "o". The caller rewrites these, and repeats the entries
 --   or {"dup"}: this token's batch was carried out before.
 -- An error means that nothing was sent and nothing settled.
 --
--- A command that fails would end the script in the middle, with the rest undone: so what can fail because a key is of
--- another type is tried before anything is changed. (What the server's condition forbids fails at the first write.)
+-- A command that fails would end the script in the middle and leave the rest undone. So the script looks for keys of
+-- another type before it changes anything. (A server that cannot write now refuses the first write.)
 --
--- Publishes to other slots can't happen here. They are written into the outbox (hash: mark -> msgpack: list of
--- publishes) in the step in which their entries are settled, and any consumer that sees them there sends them.
+-- The script cannot publish to other slots. It writes such publishes into the outbox (hash: mark -> msgpack: list of
+-- publishes) in the step in which it settles their entries, and any consumer that finds them there sends them.
 --
--- It is a script because a worker that lost its lease must change nothing, and a crash must leave all or nothing.
--- The JSON is handled as text: cjson turns [] into {} and damages large integers. What is looked for contains
--- unescaped quotes, so it can't be part of a string inside the document. It is found in the one form that Go and we
--- write: no spaces, no other letter case, no field left out.
+-- It is a script because a worker that lost its lease must change nothing, and a crash must leave all changes or none.
+-- It handles JSON as text, since cjson turns [] into {} and damages large integers. It searches for texts with
+-- unescaped quotes, which cannot be part of a string inside the document. It finds them only in the form that Go and
+-- gearmesh write: no spaces, no other letter case, no field left out.
 
 local find, sub, call = string.find, string.sub, redis.call
 local batch = cmsgpack.unpack(ARGV[1])
@@ -70,7 +70,7 @@ local function is_final(state)
   return state == 'SUCCESS' or state == 'FAILURE'
 end
 
--- where ',"State":"' begins, and the state's word
+-- Returns the position of ',"State":"' in a document, and the state's word; nil and '' if they are not found.
 local function state_of(document)
   local at = find(document, ',"State":"', 1, true)
   if not at then return nil, '' end
@@ -79,8 +79,9 @@ local function state_of(document)
   return at, sub(document, at + 10, stop - 1)
 end
 
--- Of a stored state: its word, its name and its time as they stand there; all or the last two are nil where they can't
--- be told. Then whether it is in the one form: there the name is one string, right before the state.
+-- Returns the word, the name and the time of a stored state, as they stand in the document; '' or nil for a part that
+-- is not found. Then true if the document is in the form of Go and gearmesh: there the name is one string, right before
+-- the state.
 local function parts_of(document)
   local at, stored = state_of(document)
   local from = find(document, '"TaskName":', 1, true)
@@ -92,8 +93,8 @@ local function parts_of(document)
   return stored, name, created, usual
 end
 
--- the document to store, or false if there is nothing to change; nil and why, if there is no telling;
--- nil, nil and true if the stored one is in another form
+-- Returns the document to store, or false if nothing changes; nil and the error if the key is of another type;
+-- nil, nil and true if the stored document is in another form.
 local function compose(s)
   local key, head, word, middle, kept = s[1], s[2], s[3], s[4], s[5]
   if not word then return head end
@@ -123,7 +124,7 @@ end
 
 local kinds = {}
 
--- why `key` can't take messages; nil if it can
+-- Returns the reason why `key` can't take messages, or nil if it can.
 local function blocked(key, kind)
   local found = kinds[key]
   if not found then
@@ -141,7 +142,7 @@ local function refused(publishes)
   end
 end
 
--- why one of the states can't be stored; nil and its key, if what is stored is in another form
+-- Returns the reason why one of the states can't be stored; or nil, and the key of a stored document in another form.
 local function unwritable(states)
   local odd
   for _, s in ipairs(states) do
@@ -177,9 +178,10 @@ local function send(p)
   end
 end
 
--- Parks a message for 50 ms, doubling to 30 s; for 50 ms only while another program takes returned messages of this
--- task. True if it was too old and is a dead letter now. What is "seen" of a message: the unix ms of the first meeting,
--- how often it was parked, and the marks of the last 100 consumers that have met it (fetch.lua reads them).
+-- Parks a message for 50 ms, then for twice as long each time, up to 30 s; always for 50 ms while another program
+-- takes returned messages of this task. Returns true if the message was too old and is a dead letter now. The "seen"
+-- key of a message holds the unix ms at which a consumer first met it, how often it was parked, and the marks of the
+-- last 100 consumers that have met it (fetch.lua reads them).
 local function park(body, s)
   local queue, seen_prefix, aside, member, max_age = s[1], s[3], s[4], s[5], s[6]
   local dead, dead_prefix, task, out, wanted_prefix = s[7], s[8], s[9], s[10], s[11]
@@ -201,13 +203,13 @@ local function park(body, s)
     dead_letter(queue, dead, dead_prefix, body, 'no worker has registered the task ' .. task)
     return true
   end
-  if rounds > 0 then call('HINCRBY', out, name, -1) end -- this one came back
+  if rounds > 0 then call('HINCRBY', out, name, -1) end -- a returned message came back
   if call('EXISTS', wanted_prefix .. name) == 1 then rounds = 0 end
   call('SET', key, first .. ' ' .. (rounds + 1) .. met, 'PX', math.max(3600000, max_age + 60000))
   call('ZADD', aside, now_ms() + math.min(30000, 50 * 2 ^ rounds), member .. '/' .. name .. '\n' .. body)
 end
 
--- True if it was to be parked and is a dead letter now.
+-- Settles a delivery. Returns true if the message was to be parked and became a dead letter.
 local function settle(held, id, how, s)
   if how == 1 and (not s or s[2] == '') then
     call('HDEL', held, id)
@@ -232,7 +234,8 @@ local function settle(held, id, how, s)
   end
 end
 
--- 'open', 'complete', 'more', or 'odd' if a member's state is in another form
+-- Returns 'open', 'complete', 'more' if further UUIDs of the group are needed, or 'odd' if a member's state is in
+-- another form.
 local function progress(g)
   local key, members, first, window = g[1], g[2], g[3], g[4]
   if not g.known then
@@ -259,7 +262,7 @@ local function progress(g)
   return 'complete'
 end
 
--- nil when it was won; else what to answer. `keep` answers leave everything as it was.
+-- Takes a chord's trigger. Returns nil if the caller has it, else the entry's code. With 'b' and 's' nothing changes.
 local function trigger(t)
   local group, taker_key, taker, has_mutex = t[1], t[2], t[3], t[6]
   if not has_mutex and call('EXISTS', 'TriggerChordMutex') == 1 then return 'b' end

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 dead (zset: SHA-1 of a dead letter by unix ms)  2 queue
 -- ARGV  1 prefix of the dead letters' hashes  2 "retry" or "drop"  3... SHA-1s, at most 256
--- Returns how many there were.
+-- Returns how many of them there were.
 
 local count = 0
 for i = 3, #ARGV do

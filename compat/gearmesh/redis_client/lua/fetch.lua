@@ -1,11 +1,12 @@
--- Moves messages from a queue into the hash of a consumer, each under a number of the consumer's own.
+-- Moves messages from a queue into the hash of a consumer, each under the consumer's next number.
 --
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)  6 grace (string)
 -- ARGV  1 consumer  2 first number  3 most messages  4 most bytes (one message always goes)
 --       5 prefix of the "seen" keys  6 "1": the client reads a list of texts quickly
--- Returns, with "1", the messages if there is nothing else to tell: Redis' Lua would hash the packed text once more.
--- Else msgpack: {messages, of each what "recovered" says, "0" for nothing (or false: nothing of any; recover.lua),
---                   ms for which messages in the queue are left to others (0: none is)}
+-- With "1", and if there is nothing else to report, returns the messages alone: Redis' Lua would hash a packed text
+-- once more. Else returns msgpack: {messages,
+--   for each its value in "recovered" (see recover.lua), "0" if it has none; or false if that hash does not exist,
+--   ms for which messages in the queue are left to others (0: none is)}
 --
 -- The messages that a blocking pop moved to "arrived" come first, so the order is the queue's.
 -- Deliveries have numbers, since two of them may carry the same UUID.
@@ -26,13 +27,13 @@ local function take(list)
     end
     room = room - size
     if #items < step then return end
-    -- as many again as surely fit
+    -- the next pop takes as many messages of this size as surely fit
     step = math.max(1, math.min(most, math.floor(room / (2 * (size / #items) + 1))))
   end
 end
 
--- The counter of a consumer that is new here becomes the server's time, as at a heartbeat: people see since when it is
--- silent. (10^12 ms are in the year 2001.)
+-- A lower counter belongs to a consumer that is new here. It becomes the server's time, as at a heartbeat, so that
+-- people can see since when a consumer is silent. (10^12 unix ms are in the year 2001.)
 if redis.call('HINCRBY', KEYS[4], ARGV[1], 1) < 1e12 then
   local time = redis.call('TIME')
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000)))
@@ -42,8 +43,8 @@ take(KEYS[3])
 local failed = take(KEYS[1])
 if failed and #taken == 0 then return failed end
 
--- Parked messages have just been returned. Other programs go first, then the consumers that have not met the message:
--- if all were equal, one that does not know the task could be the quicker one again and again.
+-- While this key exists, parked messages have just been returned. Other programs go first, then the consumers that have
+-- not met the message: else a consumer that does not know the task could be the first one again and again.
 local grace = math.max(0, redis.call('PTTL', KEYS[6]))
 if grace > 0 then
   local said, time = redis.pcall('GET', KEYS[6]), redis.call('TIME')
@@ -77,7 +78,7 @@ end
 local lost = {}
 for i, body in ipairs(taken) do
   local said = redis.pcall('HGET', KEYS[5], redis.sha1hex(body))
-  -- A key of another type tells nothing; these messages are taken already.
+  -- A key of another type has no counts. That is no error here, since the consumer already holds these messages.
   lost[i] = type(said) == 'string' and said or '0'
 end
 return cmsgpack.pack({taken, lost, grace})

@@ -7,7 +7,7 @@
 --       3 unix ns at which it was due
 --       4 the scheduler that asks
 --       5 ms for which the last firing is stored
--- Returns 1 if it is to be fired by this one, 0 if not; what the lock holds if that is no number.
+-- Returns 1 if this scheduler is to send the firing, 0 if not; the lock's value if that is no number.
 --
 -- Moments are compared as texts: a number of Lua has 53 bits, unix ns need 61.
 
@@ -18,7 +18,7 @@ end
 
 local value, due, who = ARGV[1], ARGV[3], ARGV[4]
 local fired = redis.call('GET', KEYS[2])
--- Asked again, since the answer was lost.
+-- This scheduler asks again, since it did not get the answer.
 if fired == due .. ' ' .. who then return 1 end
 
 if value == '' then

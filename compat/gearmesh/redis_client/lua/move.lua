@@ -5,7 +5,7 @@
 --       3 its dead letters (zset)  4 prefix of its dead letters
 -- Returns how many were moved by this call.
 --
--- A message whose queue's key is no list can never be moved: it would be due, and in the way, for ever.
+-- A message whose queue's key is no list can never be moved, and would stay at the front of the delayed set.
 
 local moved = 0
 for _, m in ipairs(cmsgpack.unpack(ARGV[1])) do

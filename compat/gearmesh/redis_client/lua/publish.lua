@@ -1,16 +1,16 @@
--- Sends new tasks to one queue: their states, which are PENDING, and the messages behind them.
+-- Sends new tasks to one queue: stores their PENDING states, and then pushes the messages.
 --
--- KEYS  1 the queue, which stays as it is if there are no messages  2 the producer's token; only with a value for it
+-- KEYS  1 the queue; without messages it is not changed  2 the producer's token; only if ARGV[1] has a value for it
 -- ARGV  1 the token's new value, or ""; values sort in the order of a producer's calls  2 seconds that states live
 --       3 ms that the token lives  4 the number of states
---       5 … of each state its key, and its document behind the UUID (`","TaskName":…`), or the whole document, or ""
---       if it is as that of the state before
+--       5 … for each state its key, and its document from behind the UUID on (`","TaskName":…`), or the whole document,
+--       or "" if it has the same text behind the UUID as the state before
 --       … the messages
 -- Returns "1", or "dup": this token's batch was carried out before. An error means that nothing was changed.
 --
--- commit.lua can do the same and far more, and takes the server two to four times as long. It is told of each task by a
--- table of its own; and Redis' Lua computes a hash of each text that it gets or makes, byte by byte, which for a batch
--- in one argument happens twice.
+-- commit.lua can do the same, but takes the server two to four times as long: it receives a table for each task, and
+-- Redis' Lua computes a hash of each text that it receives or makes, byte by byte. For a batch in one argument, it
+-- hashes each message twice.
 
 local call, byte = redis.call, string.byte
 local queue, token, value, ttl = KEYS[1], KEYS[2], ARGV[1], ARGV[2]

@@ -1,22 +1,22 @@
--- Puts the deliveries that a consumer holds back at the head of its queue, in their old order.
+-- Returns the deliveries that a consumer holds to the head of its queue, in their old order.
 --
 -- KEYS  1 queue  2 held (hash)  3 arrived (list)  4 consumers (hash)  5 recovered (hash)
--- ARGV  1 consumer  2 its heartbeat counter as observed, or "" if it is known to be dead or asks itself
---       3 most messages of this call  4 "1": count it against the messages
---       5 "1": take it off the list of consumers
---       6 numbers of the messages that ran when it died, separated by spaces; "?" if that is not known
---       7 "1": what ran brought it down; else it may have been killed for another reason
--- Returns {how many were put back, 1 if there is more}; {-1, 0} if the consumer has moved since.
+-- ARGV  1 consumer  2 its heartbeat counter as observed, or "" if the consumer is known to be dead or calls this itself
+--       3 most messages of this call  4 "1": count the loss of each message in "recovered"
+--       5 "1": remove the consumer from the hash of consumers
+--       6 numbers of the messages that ran when it died, separated by spaces; "?" if they are not known
+--       7 "1": a running message ended the process; else it may have been killed for another reason
+-- Returns {how many were returned, 1 if there are more}; {-1, 0} if the consumer's counter has changed since.
 --
 -- A live consumer's counter moves, so a reaper that watched it stand still for a whole lease may take its messages; if
 -- the consumer lives after all, its later commits find their entries gone.
--- A consumer that was only said to be dead stays on the list until a reaper finds it silent: a proxy may keep its
--- blocking pop open a little longer, and the message that this moves to "arrived" must be found. Until then its
--- counter is 0.
+-- A consumer that a supervisor reports as dead stays in the hash until a reaper finds it silent: a proxy may keep its
+-- blocking pop open a little longer, and a reaper must find the message that this pop moves to "arrived". Until then
+-- its counter is 0.
 
--- "recovered" keeps "<times lost>" or, of a suspect, "<times lost> <deaths while it ran alone>". What ran when its
--- process died is suspect; what merely waited is not. Where it is not certain that it is to blame, it becomes suspect
--- when it was lost twice, and a death counts a quarter.
+-- For each message, "recovered" keeps "<times lost>", or for a suspect "<times lost> <deaths while it ran alone>". A
+-- message that ran when its process died is suspect; one that merely waited is not. If it is not certain that a running
+-- message ended the process, the message becomes suspect when it was lost twice, and a death counts a quarter.
 
 local most = tonumber(ARGV[3])
 if ARGV[2] ~= '' and redis.call('HGET', KEYS[4], ARGV[1]) ~= ARGV[2] then
@@ -43,7 +43,7 @@ local function count_against(body, id, held)
   redis.call('EXPIRE', KEYS[5], 86400)
 end
 
--- the newest first, each before all others: the oldest ends up at the head
+-- The newest go first, each to the head of the queue, so the oldest ends up there.
 local count = 0
 while count < most do
   if not redis.call('LMOVE', KEYS[3], KEYS[1], 'RIGHT', 'LEFT') then break end
@@ -67,6 +67,6 @@ if done < #ids or redis.call('EXISTS', KEYS[3]) == 1 then return {count, 1} end
 if ARGV[5] == '1' then
   redis.call('HDEL', KEYS[4], ARGV[1])
 elseif redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
-  redis.call('HSET', KEYS[4], ARGV[1], 0) -- for people: it does not count as a worker any more, unless it moves again
+  redis.call('HSET', KEYS[4], ARGV[1], 0) -- people then see that it is no live worker, unless its counter moves again
 end
 return {count, 0}

@@ -1,21 +1,22 @@
 -- Returns parked messages that are due to the tail of their queue.
 --
 -- KEYS  1 aside (zset: "<unique>/<SHA-1 of the task's name>\n<message>" by unix ms)  2 queue
---       3 out (hash: SHA-1 of a name -> how many of it were returned last and have not come back)
---       4 grace (string: unix ms until which our fetches leave returned messages to other programs. While it is there,
---         they leave them to those of our consumers that have not met them)  5 consumers (hash)
+--       3 out (hash: SHA-1 of a task's name -> how many of its messages were returned last and have not come back)
+--       4 grace (string: unix ms until which gearmesh consumers leave returned messages to other programs. As long as
+--         the key exists, they leave them to consumers that have not met them)  5 consumers (hash)
 -- ARGV  1 most messages  2 prefix of the "wanted" keys  3 ms of grace, the first half for other programs
 --       4, 5 prefixes of "held", "arrived"
 -- Returns ms until the next one is due; 0 if there are more now; -1 if there are none.
 --
 -- A message that was returned, did not come back, and neither waits nor is held by a gearmesh consumer was taken by
--- another program (a Go worker): the names of such tasks are "wanted" for 5 s and parked only shortly.
+-- another program (a Go worker): the names of such tasks are "wanted" for 5 s, and their messages parked for only
+-- 50 ms.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local counts = {}
 local size, left = 0, false
--- The places where returned messages may be that no program has taken yet.
+-- Counts all places in which returned messages may be that no other program has taken.
 local elsewhere = redis.call('LLEN', KEYS[2])
 for _, consumer in ipairs(redis.call('HKEYS', KEYS[5])) do
   elsewhere = elsewhere + redis.call('HLEN', ARGV[4] .. consumer) + redis.call('LLEN', ARGV[5] .. consumer)

@@ -3,8 +3,8 @@
 -- KEYS  1 revoked tasks (zset: UUID, by the unix ms at which its revocation ends)
 -- ARGV  1 channel, 2 message for it, 3 ms for which it is stored, 4... UUIDs
 --
--- It uses the server's clock, which all workers share, and deletes expired revocations on the way. It only ever makes a
--- revocation longer.
+-- It uses the server's clock, which all workers share, and deletes expired revocations on the way. It never makes a
+-- revocation shorter.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

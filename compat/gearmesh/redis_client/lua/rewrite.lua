@@ -1,4 +1,4 @@
--- Replaces a document by the same in another form, unless it has changed meanwhile. Its TTL stays.
+-- Replaces a document by the same document in another form, unless it has changed meanwhile. Its TTL stays.
 --
 -- KEYS  1 a state or a GroupMeta (string)
 -- ARGV  1 the document as it was read  2 the document to store

@@ -1,17 +1,18 @@
--- Settles deliveries of tasks that have succeeded: the message is deleted, the state becomes SUCCESS.
+-- Settles deliveries of tasks that have succeeded: deletes their messages and stores SUCCESS.
 --
 -- KEYS  1 the hash in which the consumer holds the deliveries
 -- ARGV  1 seconds that states live, or "" if states are elsewhere  2 channel for final UUIDs, or ""
---       3 … of each delivery its fetch id, the state's key (or "": it has none), the results as JSON
--- Returns a character a delivery:
+--       3 … for each delivery its fetch id, the state's key (or "": it has none), the results as JSON
+-- Returns one character for each delivery:
 --   "1" done
 --   "0" nothing happened: the delivery is not held any more
---   "?" nothing happened: the stored state is in another form, or of another type; commit.lua knows what to do
+--   "?" nothing happened: the stored state is in another form, or its key of another type; commit.lua handles these
 --
--- The channel gets the UUIDs, or the one state if there is only one and it is short: the caller need not read it then.
+-- The channel gets the UUIDs. If there is only one, and its state is short, the channel gets the state instead, so that
+-- a waiting program need not read it.
 --
--- These are nearly all deliveries, and commit.lua takes the server half as long again for each. The documents are
--- composed as there: the name and the time of creation are the stored ones.
+-- Nearly all deliveries are of this kind, and commit.lua takes the server half as long again for each. As there, a
+-- document keeps the stored name and time of creation.
 
 local MAX_ANNOUNCED_STATE_BYTES = 1024
 
@@ -22,7 +23,7 @@ local keys = {}
 for i = 4, #ARGV, 3 do keys[#keys + 1] = ARGV[i] end
 local stored = ttl ~= '' and call('MGET', unpack(keys)) or {}
 
--- the stored name and time as they stand in a document in the one form that Go and we write; nil for another form
+-- Returns the name and the time as they stand in a document of the form that Go and gearmesh write, or nil.
 local function parts_of(document)
   local at = find(document, ',"State":"', 1, true)
   local from = at and find(document, '"TaskName":"', 1, true)

@@ -1,8 +1,8 @@
--- Takes due messages out of the delayed set of a cluster and into the outbox beside it, in one step.
+-- Moves due messages from the delayed set of a cluster into the outbox beside it, in one step.
 --
 -- KEYS  1 delayed (zset)  2 outbox (hash: mark -> msgpack: list of publishes)
 -- ARGV  1 msgpack: list of {message, queue}  2 mark
--- Returns which of them (counted from 1) were removed by this call; another mover, perhaps Go's, took the others.
+-- Returns the positions (from 1) of the messages that this call moved; another mover, perhaps Go's, took the others.
 --
 -- Their queues are in other slots, where this script can't write. See commit.lua for what a publish is.
 

@@ -1,13 +1,14 @@
--- Tells for how long the heartbeat counters of the other consumers of a queue have stood still.
+-- Returns for how long the heartbeat counters of the other consumers of a queue have stood still.
 --
 -- KEYS  1 consumers (hash)  2 watched (hash)
--- ARGV  1 consumer that asks  2 ms by which the stored silence must be shorter to be replaced
---       then for each other one: its name, its heartbeat counter, for how many ms the asking one watched it be that
--- Returns (msgpack) [name, counter, ms] for each other consumer: the longest time that a watcher saw its counter.
+-- ARGV  1 consumer that calls this  2 ms by which a silence must be longer than the stored one to replace it
+--       then for each other consumer: its name, its heartbeat counter, the ms for which the caller saw no other value
+-- Returns (msgpack) [name, counter, ms] for each other consumer; ms is the longest time for which a watcher saw no
+-- other value.
 --
--- "watched" keeps "<counter> <ms>". A watcher counts its own connected time only, and goes on from the time that
--- another has stored: one that dies, or loses its connection, leaves its evidence behind. As each takes the longest and
--- never a sum, no watcher counts more time than has passed.
+-- "watched" keeps "<counter> <ms>" for each consumer. A watcher counts only the time for which it is connected, and
+-- goes on from the time that another watcher has stored: a watcher that dies, or loses its connection, leaves its
+-- evidence behind. As each takes the longest time and never a sum, no watcher counts more time than has passed.
 
 local own = {}
 for i = 3, #ARGV, 3 do
@@ -43,7 +44,7 @@ for i = 1, #rows, 2 do
     found[#found + 1] = {name, counter, math.max(ms, known)}
   end
 end
-for name in pairs(told) do -- it is gone
+for name in pairs(told) do -- this consumer is gone
   redis.call('HDEL', KEYS[2], name)
 end
 return cmsgpack.pack(found)
