@@ -1,4 +1,4 @@
-"""From a function, or from a list of types, to a task's Declaration."""
+"""Makes a task's Declaration from a function or from a list of types."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["of_function", "of_stub", "of_types", "renamed"]
 
 
 def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> Declaration:
-    """Read a function's annotations; of a bound one, without its first parameter.
+    """Declare a task by a function's annotations. If it is bound, leave out its first parameter, which is the task.
 
     Raises:
-        TaskError: a parameter cannot be sent; names the task, the parameter and the annotation.
+        TaskError: a parameter cannot be sent. The message names the task, the parameter and the annotation.
     """
     try:
         hints = typing.get_type_hints(fn, include_extras=True)
@@ -63,7 +63,7 @@ def of_function(name: str, fn: Callable[..., Any], *, bound: bool = False) -> De
 
 
 def _check_default(name: str, p: inspect.Parameter, slot: ValueCodec) -> None:
-    """Refuse a default that the parameter's own type cannot hold. None is a usual sign for "not given"."""
+    """Refuse a default that the parameter's own type cannot hold. Accept None, which often means "not given"."""
     if p.default is MISSING or p.default is None or not slot.go:
         return
     try:
@@ -73,7 +73,7 @@ def _check_default(name: str, p: inspect.Parameter, slot: ValueCodec) -> None:
 
 
 def of_stub(name: str, fn: Callable[..., Any]) -> Declaration:
-    """Declare a task that is not here by a function with its parameters and results, which never runs.
+    """Declare a remote task by a function with its parameters and results. The function never runs.
 
     Raises:
         TaskError: as :func:`of_function`.
@@ -82,15 +82,16 @@ def of_stub(name: str, fn: Callable[..., Any]) -> Declaration:
 
 
 def renamed(declaration: Declaration, name: str) -> Declaration:
-    """The declaration of a task of another name, with the same parameters and results, that is not here."""
+    """The declaration of a remote task with the same parameters and results under another name."""
     return msgspec.structs.replace(declaration, name=name, local=False)
 
 
 def of_types(name: str, arg_types: Sequence[Any], results: Any = Any) -> Declaration:
-    """Declare a task that is not here by its types: Go names or Python annotations.
+    """Declare a remote task by its types: names of Go types, or Python annotations.
 
-    No types at all: whatever is given, by the values. ``"...int64"`` as the last is Go's
-    variadic. ``results``: a type, several in a tuple, ``()`` or None for none, Any for unknown.
+    Without types, the task takes any arguments, and their Go types follow from the values. ``"...int64"`` as the last
+    type stands for Go's variadic parameter. ``results``: a type, several in a tuple, ``()`` or None for none, Any for
+    unknown.
     """
     parameters: list[Parameter] = []
     rest = Parameter("args", ANY, named=False) if not arg_types else None

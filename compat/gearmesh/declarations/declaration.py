@@ -1,4 +1,4 @@
-"""The parameters and results of a task, and how values cross the wire by them."""
+"""The parameters and results of a task, which convert the values of a call between Python and the wire."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gearmesh.wire.state import TaskResult
 
 __all__ = ["MISSING", "ArgumentUnreadable", "CallMismatch", "Declaration", "Parameter"]
 
-#: In place of a default where there is none.
+#: The ``default`` of a parameter that has none.
 MISSING: Any = inspect.Parameter.empty
 
 
 class ArgumentUnreadable(RemoteProtocolError):
-    """An argument does not hold what its Type says: the task's FAILURE, without a retry."""
+    """An argument's value does not fit its Type. The task fails without a retry."""
 
 
 class CallMismatch(TaskError):
-    """The arguments are readable but are not the function's: an error of the call, retried as one."""
+    """The arguments are readable but do not fit the function. The task is retried, as after an error of its own."""
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One positional parameter; ``default`` is ``inspect.Parameter.empty`` where there is none."""
+    """One positional parameter; ``default`` is ``inspect.Parameter.empty`` if it has none."""
 
     name: str
     slot: ValueCodec
@@ -42,13 +42,13 @@ class Declaration(msgspec.Struct, frozen=True):
     """The parameters of a task and its results, with their Go types.
 
     Attributes:
-        name: the task's, for messages.
-        parameters: the positional ones, in order.
-        rest: of ``*args``; None: there are no more.
-        results: one slot each; None: nothing is known.
-        local: False for a task whose function is not here.
-        required: how many arguments there must be; it follows from the parameters.
-        exact: the slots of ``parameters``; they follow from these.
+        name: the task's name, for messages.
+        parameters: the positional parameters, in order.
+        rest: the parameter ``*args``; None: the task has none.
+        results: the slot of each result; None: the results are unknown.
+        local: False for a remote task.
+        required: the smallest number of arguments; it follows from the parameters.
+        exact: the slots of ``parameters``; they follow from the parameters.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Declaration(msgspec.Struct, frozen=True):
         before: Sequence[ValueCodec] = (),
         after: Sequence[ValueCodec] | None = (),
     ) -> tuple[Arg, ...]:
-        """The arguments a caller gives, checked, as they go into a signature.
+        """Check a caller's arguments, and return them as they go into a signature.
 
-        ``before`` and ``after`` are what others will put in front (an error's text) and append
-        (the results of the step before); ``after`` None: some, of unknown number and types.
+        ``before``: the types of arguments that a worker will put in front (an error's text). ``after``: the types of
+        arguments that it will append (the results of the step before); None: their number and types are unknown.
 
         Raises:
             TaskError: number or names of the arguments are wrong.
@@ -89,7 +89,7 @@ class Declaration(msgspec.Struct, frozen=True):
             args = self._with_defaults(args, start)
         self._check_count(start + len(args), 0 if after is None else len(after), open_end=after is None)
         if before or after:
-            self._check_given([slot.go for slot in before], 0, "what is put in front")
+            self._check_given([slot.go for slot in before], 0, "the error's text")
             self._check_given([slot.go for slot in after or ()], start + len(args), "the result before it")
         dumped = []
         for i, value in enumerate(args, start):
@@ -97,16 +97,17 @@ class Declaration(msgspec.Struct, frozen=True):
             try:
                 dumped.append(parameter.slot.dump_arg(value))
             except LocalProtocolError as exc:
-                # The caller's own line is what matters, and the text says all that the causes say.
+                # The traceback then ends at the caller's own line. The text already says all that the causes say.
                 raise LocalProtocolError(
                     f"task {self.name!r}, argument {_label(parameter, i)}: {exc}"
                 ) from None
         return tuple(dumped)
 
     def dump_values(self, args: Sequence[Any]) -> list[msgspec.Raw] | None:
-        """Dump positional arguments, as :meth:`dump_args` does where there are no others, as values alone: each has
-        the Go type
-        of its slot in :attr:`exact`. None: it is not as simple as that, or one is wrong."""
+        """Dump positional arguments as values alone: each has the Go type of its slot in :attr:`exact`.
+
+        None: the number of arguments is another one, or an argument is wrong; call :meth:`dump_args` then.
+        """
         exact = self.exact
         if len(args) != len(exact):
             return None
@@ -119,7 +120,7 @@ class Declaration(msgspec.Struct, frozen=True):
         """Check that the task takes arguments of these Go types.
 
         Raises:
-            TaskError: their number is wrong, or one of them is not its parameter's.
+            TaskError: their number is wrong, or one of them is not its parameter's type.
         """
         self._check_count(len(types), 0, open_end=False)
         for i, go in enumerate(types):
@@ -162,7 +163,7 @@ class Declaration(msgspec.Struct, frozen=True):
         return bound
 
     def _with_defaults(self, args: Sequence[Any], start: int) -> Sequence[Any]:
-        """Arguments with the defaults of those that were left out: the task elsewhere, Go's above all, has none."""
+        """Append the defaults of the arguments that were left out: a remote task, above all in Go, may have none."""
         left_out = [p.default for p in self.parameters[start + len(args) :]]
         return args if MISSING in left_out else (*args, *left_out)
 
@@ -186,7 +187,7 @@ class Declaration(msgspec.Struct, frozen=True):
         raise TaskError(f"task {self.name!r} was given {problem}{grown}; it takes {expected}{hint}")
 
     def _check_given(self, types: Sequence[str], start: int, what: str) -> None:
-        """Check Go types, of which ``""`` is not known, against the parameters from number ``start`` on."""
+        """Check Go types against the parameters from index ``start`` on; ``""`` is an unknown type."""
         for i, go in enumerate(types, start):
             parameter = self._at(i)
             wanted = parameter.slot
@@ -208,8 +209,8 @@ class Declaration(msgspec.Struct, frozen=True):
         """The arguments of a received signature as Python values.
 
         Raises:
-            ArgumentUnreadable: one is not what its Type says.
-            CallMismatch: their number or a type is not the function's. Texts of both are Go's.
+            ArgumentUnreadable: an argument's value does not fit its Type.
+            CallMismatch: the number or the types of the arguments do not fit the function. Both errors have Go's texts.
         """
         args = sig.Args or ()
         if len(args) == len(self.exact):
@@ -240,7 +241,7 @@ class Declaration(msgspec.Struct, frozen=True):
                 return values
         except RemoteProtocolError as exc:
             self._refuse_unreadable(args)
-            # Go could read the text; what is in it does not fit the annotation.
+            # Go could read the value, but its content does not fit the annotation.
             i = len(values)
             where = _label(self._at(i), i).partition(" as ")[0]  # the error names the annotation
             raise ArgumentUnreadable(f"task {self.name!r}, argument {where}: {exc}") from exc
@@ -280,7 +281,7 @@ class Declaration(msgspec.Struct, frozen=True):
         """The returned value as typed results; ``()`` for None.
 
         Raises:
-            LocalProtocolError: it has no Go type, or is not what the annotation says.
+            LocalProtocolError: the value has no Go type, or does not fit the annotation.
         """
         declared = self.results
         try:
@@ -297,13 +298,13 @@ class Declaration(msgspec.Struct, frozen=True):
                 raise LocalProtocolError(f"{value!r:.80}, expected {expected}")
             return tuple(slot.dump_result(each) for slot, each in zip(declared, value, strict=True))
         except LocalProtocolError as exc:
-            raise LocalProtocolError(f"task {self.name!r} returned what cannot be sent: {exc}") from exc
+            raise LocalProtocolError(f"task {self.name!r} returned a value that cannot be sent: {exc}") from exc
 
     def load_results(self, results: Sequence[TaskResult] | None) -> Any:
-        """A stored success as a caller wants it: nothing is None, one its value, several a tuple.
+        """The value of a stored SUCCESS: None for no result, the value of one result, or a tuple of several.
 
         Raises:
-            RemoteProtocolError: a result is not what its Type says.
+            RemoteProtocolError: a result's value does not fit its Type.
         """
         found = results or ()
         declared = self.results
@@ -313,7 +314,7 @@ class Declaration(msgspec.Struct, frozen=True):
         return values[0] if len(values) == 1 else (values or None)
 
 
-#: For a chord's body that takes one list, as in Celery.
+#: The hint for a chord's body that takes one list, as in Celery.
 _VARIADIC_HINT = ". Each result is an argument of its own: declare the task with *args, such as *numbers: int"
 
 

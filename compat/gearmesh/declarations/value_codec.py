@@ -1,4 +1,4 @@
-"""The meaning of one annotation on the wire: a Go type, and how values cross it in both directions."""
+"""Translates one annotation to a Go type, and its values between Python and the wire."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class ValueCodec(msgspec.Struct, frozen=True):
     """Converts values of one parameter or one result between Python and the wire.
 
     Attributes:
-        go: the Go type it is written as; "" for one that takes what comes (not annotated).
-        accepts: the wire types that are this Go type; empty for any.
-        read: what is on the wire as exactly ``go`` to the Python value; raises RemoteProtocolError.
-        write: the way back; raises LocalProtocolError.
-        pack: Python value to what the Go type holds (Json, Msgpack); None: as it is.
-        unpack: the way back.
+        go: the Go type of the values on the wire; "" for a parameter without annotation, which takes any type.
+        accepts: the type names on the wire that mean this Go type; empty for any type.
+        read: converts a wire value of exactly the type ``go`` to the Python value; raises RemoteProtocolError.
+        write: converts a Python value to the wire value; raises LocalProtocolError.
+        pack: converts a Python value to the value of the Go type (Json, Msgpack); None: both are the same.
+        unpack: converts the value of the Go type back to the Python value.
         shown: the annotation, for messages.
     """
 
@@ -59,17 +59,17 @@ class ValueCodec(msgspec.Struct, frozen=True):
         return TaskResult("[]uint8" if self.go == "[]byte" else self.go, self.write(value))
 
     def load(self, type: str, raw: msgspec.Raw) -> Any:
-        """The Python value of what the wire says is of ``type``. Raises RemoteProtocolError."""
+        """The Python value of a wire value that has this type on the wire. Raises RemoteProtocolError."""
         if type == self.go:
             return self.read(raw)
         value = wire.load(type, raw)
-        # Another type than declared is given as it was sent.
+        # A value of another type than declared is returned as it was sent.
         return self.unpacked(value) if type in self.accepts else value
 
     def packing(
         self, pack: Callable[[Any], Any] | None, unpack: Callable[[Any], Any], shown: str
     ) -> ValueCodec:
-        """The slot of values that ``pack`` turns into this slot's, and ``unpack`` back."""
+        """A slot whose values ``pack`` turns into values of this slot, and ``unpack`` turns back."""
         slot = msgspec.structs.replace(self, pack=pack, unpack=unpack, shown=shown)
         write, read = self.write, self.read
         return msgspec.structs.replace(
@@ -79,7 +79,7 @@ class ValueCodec(msgspec.Struct, frozen=True):
         )
 
     def unpacked(self, value: Any) -> Any:
-        """The value that the Go type's value holds."""
+        """The Python value that a value of the Go type holds."""
         if self.unpack is None:
             return value
         try:
@@ -138,9 +138,9 @@ def of_annotation(annotation: Any) -> ValueCodec:
 
 
 def results_of(annotation: Any) -> tuple[ValueCodec, ...] | None:
-    """The slots of a return annotation: one for each result. None: nothing is known.
+    """The slots of a return annotation: one for each result. None: the results are unknown.
 
-    ``None`` is no result, ``tuple[A, B]`` are two.
+    The annotation ``None`` means no result, ``tuple[A, B]`` two.
     """
     if annotation is None or annotation is type(None):
         return ()
@@ -193,7 +193,7 @@ def _list_slot(bare: Any, shown: str) -> ValueCodec:
     (element,) = get_args(bare) or (Any,)
     try:
         inner = of_annotation(element)
-    except TaskError:  # it would name the element only
+    except TaskError:  # its message would name only the element
         inner = ANY
     if not inner.go or f"[]{inner.go}" not in wire.TYPES:
         raise TaskError(
@@ -230,10 +230,10 @@ def _packed_slot(content: Any, mark: Packed, shown: str) -> ValueCodec:
 
 
 def _checked(encoded: bytes, decode: Callable[[bytes], Any], shown: str) -> bytes:
-    """The bytes, if the worker can read them as the annotation says.
+    """Return the bytes if the worker can read them by the annotation.
 
     Raises:
-        LocalProtocolError: it cannot.
+        LocalProtocolError: the worker cannot read them.
     """
     try:
         decode(encoded)
@@ -243,7 +243,7 @@ def _checked(encoded: bytes, decode: Callable[[bytes], Any], shown: str) -> byte
 
 
 def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The annotation without aliases, NewTypes and Annotated; and what Annotated said."""
+    """The annotation without aliases, NewTypes and Annotated; and the metadata of Annotated."""
     marks: tuple[Any, ...] = ()
     while True:
         if get_origin(annotation) is typing.Annotated:

@@ -21,7 +21,7 @@ class AsCompleted(Generic[M_co]):
     Args:
         whole: the result that has these members.
         timeout: seconds; None: no limit.
-        interval: seconds between two looks; None: growing, see :mod:`.wait_handle`.
+        interval: seconds between two reads of the backend; None: growing, see :mod:`.wait_handle`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class AsCompleted(Generic[M_co]):
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is None or remaining > 0:
                     yield remaining
-                elif left := handle.uuids():  # else the last one was found just now
+                elif left := handle.uuids():  # else the poller found the last one just now
                     self._whole._raise_timeout(left, self._timeout, handle.trouble)
         finally:
             poller.remove(handle)

@@ -1,4 +1,4 @@
-"""The result of one task: its state and its value; and the part that all results have in common."""
+"""The result of one task (its state and its value), and the base class of all results."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = ["AsyncResult", "Result", "Typed", "check_interval"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-#: Nanoseconds from the begin of a call of a task in which no worker runs it and tells of its end.
+#: A call of a task takes longer than these nanoseconds until a worker has run it and announced its end.
 FRESH_NS = 500_000
 
 log = logging.getLogger("gearmesh.waiting")
 
-#: Seconds that a caller waits for a task that no worker has taken, until that is logged.
+#: A caller logs a warning if no worker has taken its task after these seconds.
 PENDING_WARNING_S: Final = 60.0
 
 
@@ -78,7 +78,7 @@ class Result(ABC, Generic[T_co]):
     def state(self) -> str:
         """FAILURE once a task has failed, SUCCESS once the value is there, else STARTED or PENDING.
 
-        It is STARTED once one of the tasks has ended.
+        A workflow is STARTED once one of its tasks has ended.
         """
         self._refresh()
         if any(task._failed for task in self.tasks):
@@ -89,24 +89,24 @@ class Result(ABC, Generic[T_co]):
 
     @property
     def error(self) -> str:
-        """The text of the error that ended it; ``""`` if none did (yet)."""
+        """The text of the error that ended it; ``""`` if it has not failed (yet)."""
         self._refresh()
         return next((task._final.Error for task in self.tasks if task._final and task._failed), "")
 
     @property
     def exception_type(self) -> str | None:
-        """The class of the exception that ended it, ``KeyError`` or ``shop.errors.OutOfStock``; None if none did (yet).
+        """The class of the exception that ended it, ``KeyError`` or ``shop.errors.OutOfStock``.
 
-        It is also None if the task failed in Go, or if its worker was killed.
+        It is None if it has not failed (yet), if the task failed in Go, or if its worker was killed.
         """
         return self._detail("exception_type")
 
     @property
     def traceback(self) -> str | None:
-        """The traceback of the exception that ended it, as the worker's Python printed it; None if none did (yet).
+        """The traceback of the exception that ended it, as the worker's Python printed it.
 
-        It is also None if the task failed in Go, if its worker was killed, or if the setting ``store_tracebacks`` is
-        off.
+        It is None if it has not failed (yet), if the task failed in Go, if its worker was killed, or if the setting
+        ``store_tracebacks`` is off.
         """
         return self._detail("traceback")
 
@@ -133,7 +133,7 @@ class Result(ABC, Generic[T_co]):
         """Celery's other name of :attr:`result`."""
         return self.result
 
-    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept every name
 
         def __getattr__(self, name: str) -> Any:
             refuse(RESULT, one_of(type(self)), self, name)
@@ -194,17 +194,17 @@ class Result(ABC, Generic[T_co]):
         """Wait for the value: None for a task that returns nothing, a tuple for several results.
 
         Args:
-            timeout: seconds; None waits without limit, zero looks once.
-            interval: seconds between two looks at the backend; None: 1 ms at first, then longer with the time waited,
+            timeout: seconds; None waits without limit, zero reads the backend once.
+            interval: seconds between two reads of the backend; None: 1 ms at first, then longer with the time waited,
                 up to 500 ms.
-            propagate: False returns the TaskFailed of a failure instead of raising it. A group's result waits for all
-                members then, and its list has a TaskFailed in the place of each that failed.
+            propagate: False returns the TaskFailed of a failure instead of raising it. A group's result then waits for
+                all members, and its list has a TaskFailed in the place of each failed member.
 
         Raises:
             TaskFailed: it failed; ChordMemberFailed if a chord's member did.
             ResultTimeout: the task has not ended in time.
             NoBackend: the app keeps no results.
-            RemoteProtocolError: what is stored cannot be read.
+            RemoteProtocolError: the stored result cannot be read.
         """
         refuse_keywords(WAIT, "get", unknown)
         if not propagate:
@@ -213,12 +213,12 @@ class Result(ABC, Generic[T_co]):
         return self._outcome()
 
     def wait(self, timeout: float | None = None, interval: float | None = None) -> str:
-        """As :meth:`get`, but answers SUCCESS or FAILURE and does not raise for a failure."""
+        """Wait as :meth:`get` does, but return SUCCESS or FAILURE, and do not raise for a failure."""
         self._wait(timeout, interval)
         return FAILURE if self._first_failure() else SUCCESS
 
     async def aget(self, timeout: float | None = None, interval: float | None = None) -> T_co:
-        """:meth:`get` without blocking the event loop. ``await result`` is the same without a timeout."""
+        """Do the same as :meth:`get` without blocking the event loop. ``await result`` waits without a timeout."""
         await self._await(timeout, interval)
         failed = self._first_failure()
         if failed is not None and not failed._details_read:
@@ -244,7 +244,7 @@ class Result(ABC, Generic[T_co]):
         return self._value_or_error()
 
     def _value_or_error(self) -> T_co | TaskFailed:
-        """Of one that has ended."""
+        """The value, or the error of a failure, of a result that has ended."""
         failed = self._first_failure()
         return self._value() if failed is None else failed._failure()
 
@@ -268,7 +268,7 @@ class Result(ABC, Generic[T_co]):
     def _steps(
         self, timeout: float | None, interval: float | None, notify: Callable[[], object]
     ) -> Generator[Any, None, None]:
-        """Wait until it has ended, in steps as :data:`~.wait_handle.Steps` has them."""
+        """Wait until it has ended; a generator of steps, see :data:`~.wait_handle.Steps`."""
         check_interval(interval)
         self.app.require_results()
         if self._settled():
@@ -291,7 +291,7 @@ class Result(ABC, Generic[T_co]):
         self._learn(handle, timeout)
 
     def _pauses(self, handle: WaitHandle, timeout: float | None) -> Iterator[Any]:
-        """Yield pauses until the handle or the time is over, and once the call that logs a task that nobody takes."""
+        """Yield pauses until the handle or the time is over, and once a call that logs a task that no worker takes."""
         now = time.monotonic()
         deadline = math.inf if timeout is None else now + timeout
         warn_at = now + PENDING_WARNING_S
@@ -305,7 +305,7 @@ class Result(ABC, Generic[T_co]):
             now = time.monotonic()
 
     def _learn(self, handle: WaitHandle, timeout: float | None) -> None:
-        left = () if handle.over else handle.uuids()  # before the states: the last one may be found meanwhile
+        left = () if handle.over else handle.uuids()  # read before ``found``, which may grow
         known = {state.TaskUUID: state for state in handle.found}
         for task in self.tasks:
             task._final = known.get(task.uuid, task._final)
@@ -315,7 +315,7 @@ class Result(ABC, Generic[T_co]):
             self._raise_timeout(left, timeout, handle.trouble)
 
     def _warn_if_pending(self, handle: WaitHandle) -> None:
-        """Log that no worker has taken the task that is waited for: it may be one that no worker has registered."""
+        """Log that no worker has taken the task that the caller waits for: perhaps no worker has registered it."""
         left = set(handle.uuids())
         missing = next((task for task in self.tasks if task.uuid in left), None)
         if missing is None:
@@ -323,7 +323,7 @@ class Result(ABC, Generic[T_co]):
         try:
             (state,) = self.app.states([missing.uuid])
         except GearmeshError:
-            return  # that the backend is unreachable is logged where it is asked
+            return  # the poller logs that the backend is unreachable
         if state is None or state.State == PENDING:
             log.warning(
                 "task %s (%s) is PENDING after %s: no worker has begun it. "
@@ -335,7 +335,7 @@ class Result(ABC, Generic[T_co]):
             )
 
     def _raise_timeout(self, left: Collection[str], timeout: float | None, trouble: str) -> NoReturn:
-        """Raise the error that names the first of the tasks that are ``left``; ``trouble``: what keeps the backend."""
+        """Raise ResultTimeout for the tasks that are ``left``; ``trouble``: the backend's connection error or ""."""
         left = set(left)
         missing = [task for task in self.tasks if task.uuid in left]
         what = f"task {missing[0].name or '?'} ({missing[0].uuid})"
@@ -369,13 +369,13 @@ class AsyncResult(Result[T_co]):
     Args:
         uuid: the task's id.
         app: the app that reads its state.
-        declaration: the types of its results; None: those of the app's task of that name.
+        declaration: the types of its results; None: the declaration of the app's task of that name.
         name: the task's name, if it is known.
         in_chord: True if its failure ends a chord.
-        sent_ns: when this process began to send the task (unix ns); 0: another process did, or it is not known.
+        sent_ns: when this process began to send the task (unix ns); 0: another process sent it, or the time is unknown.
 
     Attributes:
-        name: the task's name; ``""`` where it is not known.
+        name: the task's name; ``""`` if it is not known.
     """
 
     def __init__(
@@ -467,7 +467,7 @@ class AsyncResult(Result[T_co]):
 
     @property
     def _fresh(self) -> bool:
-        """True if this process began to send the task so short a time ago that hardly a worker can have run it."""
+        """True if this process began to send the task so recently that a worker can hardly have run it."""
         return 0 <= time.time_ns() - self._sent_ns < FRESH_NS
 
     @property
@@ -491,8 +491,8 @@ class AsyncResult(Result[T_co]):
         return value
 
     def _read_details(self) -> None:
-        """Read the failure's record, until the backend has answered. It is not there for a failure in Go, and is no
-        reason to raise."""
+        """Read the failure's record, unless it was read before. A failure in Go has none. If the backend does not
+        answer, do not raise, and read again next time."""
         if self._details_read or not self._failed:
             return
         assert self._final is not None
@@ -518,10 +518,10 @@ class AsyncResult(Result[T_co]):
 
 
 def check_interval(interval: float | None) -> None:
-    """Refuse what is no pause between two looks. Celery's second argument of ``get`` is ``propagate``.
+    """Check the seconds between two reads. Refuse a bool: Celery's second argument of ``get`` is ``propagate``.
 
     Raises:
-        TaskError: it is a bool, no number, or below 0.
+        TaskError: ``interval`` is a bool, no number, or below 0.
     """
     if interval is None:
         return

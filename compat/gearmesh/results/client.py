@@ -44,7 +44,7 @@ class ResultClient(Protocol):
         """Tell workers not to start these tasks, and to end them if they run."""
 
     def declaration_of(self, name: str) -> Declaration:
-        """The declaration that says how to read the results of a task; of an unknown name: one that takes all types."""
+        """The declaration that says how to read a task's results; for an unknown task, one that takes all types."""
 
     def exception_of(self, uuid: str) -> BaseException | None:
         """The exception with which a task failed in this process; None: it ran elsewhere, or did not fail."""

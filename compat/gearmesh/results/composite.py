@@ -31,7 +31,7 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
         self.results = tuple(results)
         self.app = app
 
-    join = Result.get  # Celery's name of it for several results
+    join = Result.get  # Celery's name of ``get`` for several results
 
     def __len__(self) -> int:
         return len(self.results)
@@ -53,13 +53,13 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
     def as_completed(self, timeout: float | None = None, interval: float | None = None) -> AsCompleted[M_co]:
         """Its members in the order in which they end, for ``for`` and for ``async for``.
 
-        A failed one is among them: its ``get()`` raises. Raises ResultTimeout when ``timeout``
-        seconds are over and members are missing.
+        Failed members are among them: their ``get()`` raises. Raises ResultTimeout if members are missing after
+        ``timeout`` seconds.
         """
         return AsCompleted(self, self.results, timeout, interval)
 
     def iterate(self, timeout: float | None = None, interval: float | None = None) -> Iterator[M_co]:
-        """The members' values in the order in which they end; the first failed one raises.
+        """The members' values in the order in which they end; the first failed member raises.
 
         Raises: as :meth:`get`.
         """
@@ -69,9 +69,9 @@ class ResultSet(Result[T_co], Generic[T_co, M_co]):
     def collect(
         self, timeout: float | None = None, interval: float | None = None
     ) -> Iterator[tuple[Result[M_co], M_co]]:
-        """Each member with its value, in the order in which they end; the first failed one raises.
+        """Each member with its value, in the order in which they end; the first failed member raises.
 
-        Celery's ``collect`` also gives what the members have started; Machinery's states do not name those tasks.
+        Celery's ``collect`` also yields tasks that the members have started; Machinery's states do not name those.
 
         Raises: as :meth:`get`.
         """
@@ -161,7 +161,7 @@ class GroupResult(ResultSet[list[T], T]):
 
 
 class ChainResult(ResultSet[T_co, Any]):
-    """The results of a chain's steps; ``get()`` returns that of the last step, or raises the chain's error."""
+    """The results of a chain's steps; ``get()`` returns the last step's value, or raises the chain's error."""
 
     def __repr__(self) -> str:
         return f"<ChainResult of {len(self.results)}, last {self.results[-1]!r}>"
@@ -211,7 +211,7 @@ class ChordResult(ResultSet[T_co, Any]):
 
     @property
     def id(self) -> str:
-        """The id of the body, as in Celery; :attr:`uuid` is that of the header."""
+        """The id of the body, as in Celery; :attr:`uuid` is the header's."""
         return cast("AsyncResult[Any] | GroupResult[Any]", self.body).id
 
     @property
@@ -236,7 +236,7 @@ class ChordResult(ResultSet[T_co, Any]):
 
 
 def _state_of(result: Result[Any]) -> str:
-    """A member's state from what was just read."""
+    """A member's state, from the task states that were just read."""
     if isinstance(result, AsyncResult):
         return result._final.State if result._final else result._state
     if result._settled():

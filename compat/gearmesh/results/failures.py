@@ -1,8 +1,8 @@
 """The failure record: a failed task's exception, traceback and message, stored beside the state that Go reads.
 
-Go's TaskState has room for the error's text only. The record is a second state under a name that Go never asks for
-(see :func:`gearmesh.wire.names.failure_record`). It is written together with the FAILURE that it belongs to, expires
-with it, and counts only while the stored error is the one it was written for: a later failure in Go has no record.
+Go's TaskState has room for the error's text only. The record is a second state under a name that Go never reads (see
+:func:`gearmesh.wire.names.failure_record`). The worker writes it together with the FAILURE to which it belongs, and
+both expire together. A reader ignores a record of another error text: a later failure in Go has no record.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = [
     "user_traceback",
 ]
 
-#: A longer traceback loses its middle: a quarter of this is its beginning, the rest its end, where the error is.
+#: A longer traceback loses its middle: a quarter of this size keeps its beginning, the rest its end with the error.
 MAX_TRACEBACK_BYTES: Final = 16 * 1024
 #: A longer message of a failed task is not stored.
 MAX_MESSAGE_BYTES: Final = 16 * 1024
-#: Passwords are looked for in so much of a traceback.
+#: The search for passwords covers this much of a traceback; the rest is cut out before.
 MAX_SEARCHED_BYTES: Final = 16 * MAX_TRACEBACK_BYTES
-#: A type's name is cut here.
+#: A longer name of a type is cut.
 MAX_TYPE_CHARACTERS: Final = 256
 _FIRST_WORD = re.compile(r"\A\S+")
 _LAST_WORD = re.compile(r"\S+\Z")
@@ -52,10 +52,10 @@ class FailureDetails(msgspec.Struct, frozen=True):
     Attributes:
         exception_type: the exception's class: ``KeyError``, or ``shop.errors.OutOfStock`` outside of builtins.
         traceback: the traceback as Python prints it, from the task's own code on, without passwords of URLs;
-            ``""`` where there is none, or the setting ``store_tracebacks`` is off.
-        digest: of the error text that it belongs to.
-        message: the signature as it was run last, as JSON; ``""`` where it is longer than
-            :data:`MAX_MESSAGE_BYTES`, or the setting ``store_failed_messages`` is off.
+            ``""`` if there is none, or if the setting ``store_tracebacks`` is off.
+        digest: the SHA-1 of the error text to which the record belongs.
+        message: the signature of the last run, as JSON; ``""`` if it is longer than :data:`MAX_MESSAGE_BYTES`, or if
+            the setting ``store_failed_messages`` is off.
     """
 
     exception_type: str
@@ -72,7 +72,7 @@ def details_of(
     Args:
         exc: the exception.
         tracebacks: False leaves the traceback out.
-        sig: the signature whose task raised it, to be kept as well; None: it is not.
+        sig: the signature whose task raised it, which the record then keeps; None: the record keeps no signature.
     """
     message = "" if sig is None else _message_of(sig)
     return FailureDetails(type_name(exc), _text_of(exc) if tracebacks else "", message=message)
@@ -91,7 +91,7 @@ def record_of(uuid: str, error: str, details: FailureDetails) -> TaskState:
 
 
 def read_record(record: TaskState | None, error: str) -> FailureDetails | None:
-    """Read what :func:`record_of` has made. None: there is no record, or it belongs to another error than ``error``."""
+    """Read a record of :func:`record_of`. None: there is no record, or it belongs to another error than ``error``."""
     if record is None:
         return None
     try:
@@ -109,7 +109,7 @@ def type_name(exc: BaseException) -> str:
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame on that is not gearmesh's; None if there is no such frame."""
+    """The traceback from the first frame outside of gearmesh on; None if there is no such frame."""
     trace = error.__traceback__
     while trace is not None:
         module = trace.tb_frame.f_globals.get("__name__", "")
@@ -125,9 +125,9 @@ def _text_of(exc: BaseException) -> str:
         return ""
     try:
         text = "".join(traceback.format_exception(type(exc), exc, trace))
-    except Exception:  # the user's exception is printed by its own code
+    except Exception:  # the exception's own code formats it, and may raise
         return ""
-    # Half of a password is not recognised as one, so the cut that comes before the search splits no word.
+    # The search does not recognise half of a password, so the cut before it splits no word.
     searched = _shortened(unicode(text), MAX_SEARCHED_BYTES, between_words=True)
     return _shortened(redact_text(searched), MAX_TRACEBACK_BYTES)
 
@@ -153,6 +153,6 @@ def _shortened(text: str, limit: int, *, between_words: bool = False) -> str:
 
 
 def _digest(error: str) -> str:
-    # Characters that are no Unicode come back from a backend as one U+FFFD, or as several.
+    # A backend returns a character that is not valid Unicode as one U+FFFD, or as several.
     body = unicode(error).replace("\ufffd", "").encode()
     return hashlib.sha1(body, usedforsecurity=False).hexdigest()

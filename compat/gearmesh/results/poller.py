@@ -1,4 +1,4 @@
-"""Waiting for results: one thread an app and process, one read for all whose time has come."""
+"""Reads states for all callers that wait in a process: one thread for each app, one read for all that are due."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ log = logging.getLogger("gearmesh.waiting")
 
 #: UUIDs in one backend read.
 MAX_UUIDS_PER_READ = 1000
-#: Announced UUIDs that the thread which hears of them reads itself; more are the poller's, which reads them together.
+#: The thread that receives an announcement reads up to this many states itself. If there are more, the poller's thread
+#: reads them together.
 MAX_UUIDS_READ_AT_ONCE = 16
-#: Seconds between two looks, at least, while results are announced: looks cost the caller's process the time in which a
-#: worker on the same machine could run the task.
+#: Seconds between two reads, at least, while workers announce results: reads cost CPU time with which a worker on the
+#: same machine could run the task.
 MIN_ANNOUNCED_INTERVAL_S = 0.005
-#: The CPU time of a look, as a share of the pause after it, at most, while results are announced: a look at hundreds of
-#: states takes longer than one at a few.
+#: The CPU time of a read, as a share of the pause after it, at most, while workers announce results: a read of hundreds
+#: of states takes longer than one of a few.
 MAX_ANNOUNCED_LOOK_SHARE = 1 / 20
-#: Seconds before the first look for a task that was sent just now, where results are announced: as long as the trip of
-#: a quick task. A look in that time finds nothing, and takes the interpreter's lock from the thread that hears.
+#: Seconds before the first read for a task that was sent just now, while workers announce results: a quick task needs
+#: this long. An earlier read finds nothing, and takes the GIL from the thread that receives announcements.
 FRESH_LOOK_DELAY_S = 0.002
-#: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many.
+#: Seconds that the thread outlives its last waiter, so that a loop of get() does not start many threads.
 THREAD_LINGER_S = 1.0
-#: Seconds that the backend may be unreachable before that is logged.
+#: Seconds that the backend may be unreachable before the poller logs it.
 OUTAGE_LOG_DELAY_S = 1.0
 #: Seconds between two attempts to watch the backend.
 REWATCH_INTERVAL_S = 5.0
 
 
 class ResultPoller:
-    """The thread that asks the backend for the states that callers wait for. Make one a process (see
+    """The thread that asks the backend for the states that callers wait for. Make one for each process (see
     :class:`~gearmesh.process_local.ProcessLocal`).
 
     Args:
@@ -59,32 +60,32 @@ class ResultPoller:
         self._backend = backend
         self._clock = clock
         self._reads_at_once = isinstance(backend, ReadsWhereItHears)
-        #: an end was announced since a look has found one that was not; a Go worker announces none
+        #: True: workers announce results; False after a read has found one without an announcement, as of a Go worker
         self._announced = False
-        #: an announcement has come since the thread began
+        #: True: an announcement has come since the thread began
         self._hears = False
-        #: seconds of CPU time that the last look took
+        #: seconds of CPU time that the last read took
         self._look_s = 0.0
-        #: held while states are given to handles, since two threads may have read the same
+        #: held while handles take states, since two threads may have read the same state
         self._giving = threading.Lock()
         self._min_interval_s = backend.min_poll_interval_s if isinstance(backend, PaidByRead) else 0.0
         self._outage = OutageLog(log, lambda: f"result backend {shown}", clock)
-        #: since when the backend is unreachable; None: it is not
+        #: since when the backend is unreachable; None: it is reachable
         self._away_since: float | None = None
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._heap: list[tuple[float, int, WaitHandle]] = []
         self._handles: set[WaitHandle] = set()
-        #: the handles that wait for a UUID: nearly always one, in a tuple that all of its UUIDs share
+        #: the handles that wait for a UUID: nearly always one, in a tuple that all UUIDs of this handle share
         self._index: dict[str, tuple[WaitHandle] | set[WaitHandle]] = {}
         self._order = itertools.count()
         self._closed = False
 
     def add(self, handle: WaitHandle, *, fresh: bool = False) -> None:
-        """Look for the results of a handle, now and from time to time. Start the thread if there is none.
+        """Read the states of a handle, now and from time to time. Start the thread if there is none.
 
         Args:
-            fresh: the task was sent just now; the first look is a little later if its end will be heard of.
+            fresh: the task was sent just now; the first read is a little later if workers announce results.
         """
         with self._changed:
             handle._started = handle._due = handle._regular = self._clock()
@@ -105,7 +106,7 @@ class ResultPoller:
                 self._thread.start()
 
     def remove(self, handle: WaitHandle) -> None:
-        """Stop looking. Fine for one that is not there (any more)."""
+        """Stop reading states for a handle. Do nothing if it was not added, or was removed before."""
         with self._changed:
             if handle in self._handles:
                 self._handles.discard(handle)
@@ -117,7 +118,7 @@ class ResultPoller:
                         del self._index[uuid]
 
     def look(self, handle: WaitHandle) -> None:
-        """One look at all of it, in the caller's thread. Connection errors become its trouble."""
+        """Read all states of a handle once, in the caller's thread. Set its ``trouble`` for a connection error."""
         self._ask([(handle, handle.uuids())])
 
     def close(self) -> None:
@@ -132,10 +133,11 @@ class ResultPoller:
         return self._thread is not None
 
     def wake(self, succeeded: Sequence[str], failed: Sequence[str], states: Sequence[TaskState]) -> None:
-        """These became final: ask now for those whose state is needed. Called from the backend's thread.
+        """Take an announcement that tasks have ended, and read those states that are needed.
 
-        The state of a task that has succeeded is not needed where only its failure would matter. The thread reads a few
-        at once, which saves each waiter the time to wake the poller's; those among ``states`` are not read.
+        The backend's thread calls this. The state of a task that has succeeded is not needed where only its failure
+        would matter. The calling thread reads a few states itself, which saves the time to wake the poller's thread. It
+        does not read those that are in ``states``.
         """
         heard: dict[WaitHandle, list[str]] = {}
         with self._changed:
@@ -188,18 +190,18 @@ class ResultPoller:
                     unsubscribe = self._subscribe()
                 began = time.thread_time()
                 if self._ask(due):
-                    self._announced = False  # the look came before an announcement
+                    self._announced = False  # the read found a result before an announcement
                 self._look_s = time.thread_time() - began
                 self._put_back(handle for handle, _ in due)
         finally:
-            with self._changed:  # after an unforeseen error too, the next waiter gets a thread
+            with self._changed:  # also after an unforeseen error, so that the next waiter gets a thread
                 if self._thread is threading.current_thread():
                     self._thread = None
             if unsubscribe is not None:
                 unsubscribe()
 
     def _next(self) -> list[tuple[WaitHandle, list[str]]] | None:
-        """Wait for the handles whose time has come. None: no caller waits any more, the thread ends."""
+        """Wait until handles are due, and return them with their UUIDs. None: no caller waits; the thread ends."""
         with self._changed:
             idle_since: float | None = None
             while True:
@@ -256,7 +258,7 @@ class ResultPoller:
     def _subscribe(self) -> Callable[[], None] | None:
         try:
             return self._backend.watch(self.wake)
-        except Exception:  # only a shortcut; asking goes on
+        except Exception:  # announcements are only a shortcut; the poller still reads states
             log.debug("the backend cannot be watched now", exc_info=True)
             return None
 
@@ -270,7 +272,7 @@ class ResultPoller:
             self._outage.failed(exc, fate, since=self._away_since)
 
     def _ask(self, due: list[tuple[WaitHandle, list[str]]]) -> bool:
-        """Ask for the states of handles, and give them what is final; return True if any got news."""
+        """Read the states of handles, and give them the final ones; return True if any handle got news."""
         uuids = list(dict.fromkeys(itertools.chain.from_iterable(window for _, window in due)))
         states: dict[str, TaskState | None] = {}
         try:
@@ -284,7 +286,7 @@ class ResultPoller:
             self._note_outage(exc)
             return False
         except Exception as exc:
-            if len(due) > 1:  # whose state is it that cannot be read?
+            if len(due) > 1:  # find the handle whose state cannot be read
                 each_found = [self._ask([each]) for each in due]
                 return any(each_found)
             handle = due[0][0]
@@ -298,7 +300,7 @@ class ResultPoller:
     def _give(
         self, due: Sequence[tuple[WaitHandle, list[str]]], states: Mapping[str, TaskState | None]
     ) -> bool:
-        """Give handles the states that they have asked for or heard of; return True if any got news."""
+        """Give handles the states that were read or announced; return True if any handle got news."""
         found = False
         for handle, window in due:
             handle.trouble = ""

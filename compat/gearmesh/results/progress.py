@@ -1,4 +1,4 @@
-"""Progress that tasks report and callers read, kept beside the states, where Go does not look."""
+"""Writes the progress that tasks report, and reads it for callers. It is stored where Go does not look."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Progress(msgspec.Struct, frozen=True):
 
     @property
     def fraction(self) -> float | None:
-        """``done / total`` from 0 to 1; None where the total is not known or 0."""
+        """``done / total`` from 0 to 1; None if the total is not known or 0."""
         return min(self.done / self.total, 1.0) if self.total else None
 
 
 class ProgressBoard:
     """Writes the reports of one process's tasks, the newest of each, in one batch every 100 ms.
 
-    The thread that does so is started by the first report and ends when there were none for a while.
+    The first report starts a thread for this, which ends after 5 s without reports.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -57,7 +57,7 @@ class ProgressBoard:
         self._keeps = isinstance(backend, SupportsProgress)
         self._told: dict[str, bytes] = {}
         self._news = threading.Condition()
-        #: held while reports are on their way, so that no older one overtakes
+        #: held while this process writes reports, so that no older report overwrites a newer one
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -78,20 +78,20 @@ class ProgressBoard:
                 self._news.notify()
 
     def flush(self) -> None:
-        """Write what was told and is not written yet. A server that is away is logged."""
+        """Write the reports that are not written yet. Log it if the backend is unreachable."""
         try:
             self._write()
         except self._backend.connection_errors as exc:
             log.warning("progress cannot be written: %s", exc)
 
     def read(self, uuids: Sequence[str]) -> list[Progress | None]:
-        """The last reports; None where there is none. Connection errors go through."""
+        """Read the last reports; None where there is none. Raises the backend's connection errors."""
         if not isinstance(self._backend, SupportsProgress):
             return [None] * len(uuids)
         return [None if body is None else _read(body) for body in self._backend.reports(uuids)]
 
     def close(self) -> None:
-        """Write what is left and end the thread. Reporting again starts another."""
+        """Write the reports that are left, and end the thread. A later report starts another one."""
         with self._news:
             self._closed = True
             self._news.notify()
@@ -129,7 +129,7 @@ class ProgressBoard:
             time.sleep(pause)
 
     def _wait(self) -> bool:
-        """Wait for reports; False: there are none, and the thread is done."""
+        """Wait for reports; False: there are none, and the thread must end."""
         with self._news:
             if not self._told and not self._closed:
                 self._news.wait(THREAD_LINGER_S)

@@ -1,8 +1,8 @@
-"""The UUIDs that one caller waits for, and the time at which to ask for them again.
+"""The UUIDs that one caller waits for, and the time at which to read them again.
 
-Go announces no results, so the poller has to ask. The pause between two questions for the same waiter grows with the
-time it has waited, elapsed / 50, from 1 ms to 500 ms: no result is noticed more than 2 % late, and a long wait costs
-the server two small reads a second.
+Go announces no results, so the poller has to read states. The pause between two reads for the same waiter grows with
+the time that it has waited: elapsed / 50, from 1 ms to 500 ms. So the poller notices no result more than 2 % late, and
+a long wait costs the server two small reads a second.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ __all__ = [
 log = logging.getLogger("gearmesh.waiting")
 
 MIN_POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, POLL_INTERVAL_SHARE = 0.001, 0.5, 1 / 50
-#: One waiter adds at most this many UUIDs to a read: half of them the first that it needs, half in turns.
+#: One waiter adds at most this many UUIDs to a read: one half is the first UUIDs that it needs, the other half takes
+#: turns.
 MAX_UUIDS_PER_WAITER = 500
-#: Whose pause is nearly over, by this share of it, is asked for together with who is due.
+#: If a waiter is due, the poller also reads for others whose pause is over but for this share of it.
 EARLY_POLL_SHARE = 1 / 4
 
 
 def pause_after(elapsed: float) -> float:
-    """Seconds until the next look of one who has waited ``elapsed`` seconds."""
+    """Seconds until the next read for a caller that has waited ``elapsed`` seconds."""
     return min(max(elapsed * POLL_INTERVAL_SHARE, MIN_POLL_INTERVAL_S), MAX_POLL_INTERVAL_S)
 
 
-#: A generator of a waiter's steps, made with the function that tells of news. It yields seconds to wait for news (None:
-#: without a limit), calls that block, and whatever else its waiter is to get.
+#: Makes a generator of a waiter's steps from the function that the poller calls when there is news. The generator
+#: yields seconds to wait for news (None: without a limit), functions to call that block, and values for the waiter.
 Steps = Callable[[Callable[[], object]], Generator[Any, None, None]]
 
 
@@ -50,16 +51,18 @@ class WaitHandle:
     """The UUIDs that one caller waits for, and the final states that were found so far.
 
     Args:
-        wanted: UUIDs that must become final; then it is over.
+        wanted: UUIDs that must become final; then the wait is over.
         upstream: UUIDs without whose success ``wanted`` will never become final.
-        fail_fast: the first FAILURE of any ends it.
-        interval: seconds between two looks at all UUIDs; None: growing.
-        notify: called from the service's thread (or the looker's) when there is news.
+        fail_fast: True: the first FAILURE ends the wait.
+        interval: seconds between two reads of all UUIDs; None: growing.
+        notify: the thread that has read or received a state calls it when there is news.
 
     Attributes:
         found: final states in the order in which they were found.
-        over: nothing more will come. failure: the state that ended it, if one did.
-        error: what the backend raised for good. trouble: a connection error that goes on; "" if none.
+        over: True: no more states will come.
+        failure: the FAILURE that ended the wait, or None.
+        error: the backend's error that a repetition would not change, or None.
+        trouble: the text of a connection error that goes on; "" if there is none.
     """
 
     def __init__(
@@ -85,20 +88,20 @@ class WaitHandle:
         self._started = self._due = self._regular = 0.0
         self._pause = 0.0
         self._at = 0
-        self._indexed: list[str] = []  # under which announcements find it
-        self._asked = False  # the last window was what it was time for
-        self._asked_all = False  # the last window was the last one of its turn
-        self._soon = False  # there was news, and more than one window to look at
+        self._indexed: list[str] = []  # the UUIDs under which the poller finds it after an announcement
+        self._asked = False  # True: its pause was over when it gave the last window
+        self._asked_all = False  # True: with the last window, the poller has read all UUIDs of this turn
+        self._soon = False  # True: there was news, and there are more UUIDs than one window has
 
     def uuids(self) -> list[str]:
-        """All it still waits for."""
+        """All UUIDs that it still waits for."""
         return [*self.wanted, *self.upstream]
 
     def window(self, now: float) -> list[str]:
-        """The UUIDs to ask for now: those announced as final, and those whose time has come.
+        """The UUIDs to read now: those announced as final, and all others if the pause is over.
 
-        Of many, the first that are needed (when they are final the next ones follow at once) and
-        some of the others in turn, where a failure may be.
+        If there are too many for one read, these are the first ones (the next ones follow as soon as they are final),
+        and a part of the others in turn, since one of them may have failed.
         """
         hot, self._hot = list(self._hot), set()
         self._asked = now >= self._regular - self._pause * EARLY_POLL_SHARE
@@ -116,7 +119,7 @@ class WaitHandle:
         return list(dict.fromkeys(everything[:half] + others[start : start + half] + hot))
 
     def take(self, states: Iterable[TaskState | None]) -> bool:
-        """Look at states that were read; True if there was news: the success of an upstream task is none."""
+        """Take states that were read; return True if there was news. The success of an upstream task is no news."""
         news = False
         for state in states:
             if state is None or not state.final or self.over:
@@ -143,7 +146,7 @@ class WaitHandle:
         return news
 
     def tell(self) -> None:
-        """Call ``notify``; one that raises is the waiter's trouble, not the others'."""
+        """Call ``notify``, and log its error, so that it does not reach other waiters."""
         try:
             self._notify()
         except Exception:
@@ -151,7 +154,7 @@ class WaitHandle:
 
 
 def take_steps(steps: Steps) -> Iterator[Any]:
-    """Wait and call in this thread as ``steps`` say, and yield the others."""
+    """Wait and call functions in this thread as ``steps`` say, and yield the values."""
     news = Wakeup()
     with closing(steps(news.set)) as todo:
         for step in todo:
@@ -164,7 +167,7 @@ def take_steps(steps: Steps) -> Iterator[Any]:
 
 
 async def atake_steps(steps: Steps) -> AsyncIterator[Any]:
-    """:func:`take_steps` without blocking the event loop."""
+    """Do the same as :func:`take_steps` without blocking the event loop."""
     news = asyncio.Event()
     loop = asyncio.get_running_loop()
     with closing(steps(lambda: loop.call_soon_threadsafe(news.set))) as todo:

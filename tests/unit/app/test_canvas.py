@@ -137,7 +137,7 @@ def test_on_error(t: Tasks, sent: Sent) -> None:
     (sig,) = sent()
     assert not sig.Immutable
     assert [bytes((one.Args or ())[0].Value) for one in sig.OnError or () if one] == [b"5", b"6"]
-    with pytest.raises(TaskError, match="what is put in front is a Go string, the parameter a int64"):
+    with pytest.raises(TaskError, match="the error's text is a Go string, the parameter a int64"):
         t.add.s(1).on_error(t.one.s()).delay()
     with pytest.raises(TaskError, match="2 arguments"):
         t.add.s(1).on_error(t.one.s(1)).delay()

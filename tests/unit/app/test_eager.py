@@ -107,7 +107,7 @@ def test_a_result_that_cannot_be_sent_is_the_failure(eager: App) -> None:
     def big() -> Int8:
         return 1000
 
-    with pytest.raises(TaskFailed, match="task 'big' returned what cannot be sent: 1000 is not int8"):
+    with pytest.raises(TaskFailed, match="task 'big' returned a value that cannot be sent: 1000 is not int8"):
         big.delay().get(0)
 
 
