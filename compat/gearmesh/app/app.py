@@ -1,4 +1,4 @@
-"""The app: which tasks there are, where they are sent, and where their results are kept."""
+"""The app, which knows the tasks, the broker to which they are sent, and the backend that keeps their results."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ __all__ = ["App"]
 P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., Any])
-#: The class of what comes of a workflow.
+#: The class of a workflow's result.
 S = TypeVar("S", bound=Result[Any])
 
 
-#: Celery's first argument: an app's name. ("eager" and its kin are URLs without a colon.)
+#: Matches Celery's first argument, an app's name. ("eager", "memory" and "null" are URLs without a colon.)
 _NAME = re.compile(r"(?!(?:eager|memory|null)$)[A-Za-z_][\w.]*")
 
 
@@ -87,7 +87,7 @@ class App:
         ConfigError: a setting or URL is wrong. If nothing names a broker, you get this error when you use the app.
     """
 
-    #: The app whose tasks this one runs in the caller; None: it stands for none but itself.
+    #: The app whose tasks this app runs in the caller; None: this app is no eager twin.
     twin_of: App | None = None
 
     def __init__(
@@ -106,8 +106,8 @@ class App:
         try:
             self._config = _config(config, self._given)
         except NoBroker:
-            # A test may import a module with an App() where no broker is set: the app raises this when it is used.
-            # Settings that were given are checked now all the same.
+            # A test may import a module with an App() without setting a broker: the app raises this when it is used.
+            # The given settings are checked now.
             _config(None, {**self._given, "broker": "eager"})
         self._name = uuid.uuid4().hex
         self._tasks: dict[str, Task[..., Any, Any]] = {}
@@ -116,7 +116,7 @@ class App:
         self._waiter = ProcessLocal(lambda: ResultPoller(self.backend, shown=self.masked_backend))
         self._progress = ProcessLocal(lambda: ProgressBoard(self.backend))
         self._revocations = ProcessLocal(lambda: Revocations(self.backend))
-        #: :meth:`close` was called.
+        #: True: :meth:`close` was called.
         self.closed = False
         self.handlers = Handlers()
         #: The observers of the app's workers. Each worker reads this list when it is made.
@@ -137,7 +137,7 @@ class App:
 
         def __new__(cls, *args, **kwargs):
             if args and isinstance(args[0], str) and ("broker" in kwargs or _NAME.fullmatch(args[0])):
-                # The value is not shown: it may be a password.
+                # The error does not show the value, since it may be a password.
                 raise ConfigError("App: it has no name, expected App(broker, backend) with URLs")
             return super().__new__(cls)
 
@@ -145,7 +145,7 @@ class App:
         shown = "without a broker" if self._config is None else self.masked_broker
         return f"<App {shown}, {len(self._tasks)} tasks>"
 
-    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept every name
 
         def __getattr__(self, name: str) -> Any:
             refuse(APP, "an App", self, name)
@@ -157,9 +157,9 @@ class App:
         self.close()
 
     def close(self) -> None:
-        """Close connections that are not in use. Closing twice is fine; using the app again opens new.
+        """Close connections that are not in use. You may close an app twice; if you use it again, it opens new ones.
 
-        Another app may then include the modules that this one has included, and takes their tasks over.
+        Another app may then include the modules that this app has included, and takes over their tasks.
         """
         self.closed = True
         if (watch := self._config_watch.peek()) is not None:
@@ -174,7 +174,7 @@ class App:
     @property
     def config(self) -> Config:
         """The settings in use. Set them before the app is used, because open connections do not change."""
-        if self._config is None:  # the app was made where there was no broker, and is used
+        if self._config is None:  # the app was made without a broker, and is used now
             self._config = _config(None, self._given)
         return self._config
 
@@ -204,7 +204,7 @@ class App:
         return self.config.eager
 
     def check_queue(self, queue: str) -> None:
-        """Raise ConfigError if the broker uses this name for something else than a queue of tasks."""
+        """Raise ConfigError if the broker uses this name for anything other than a queue of tasks."""
         self.config.check_queue(queue)
 
     @property
@@ -219,7 +219,7 @@ class App:
         """Change settings as a command's options do, before the app is used.
 
         Args:
-            settings: as :class:`App` takes them; they win over everything else.
+            settings: the same settings as those of :class:`App`; they win over everything else.
             file: a YAML file, whose values win over those that the app's code names. None: no file.
 
         Raises:
@@ -235,7 +235,7 @@ class App:
         self.config = config.under(file).having(settings, origin=COMMAND_LINE)
 
     def watch_config(self, then: Callable[[Config], object] | None = None, *, tell: bool = True) -> None:
-        """Read the config's layers again every 10 s, and use what can change while running.
+        """Read the config's layers again every 10 s, and use those new settings that can change in a running process.
 
         These are ``default_queue`` (for tasks that are sent), ``publish_timeout``, ``send_concurrency``,
         ``store_tracebacks``, ``store_failed_messages`` and, in a worker's process, ``log_level``. If another setting
@@ -285,7 +285,7 @@ class App:
         return TaskDecorator(self)
 
     def register_task(self, task: Task[..., Any, Any]) -> None:
-        """Make a task one of the app's.
+        """Add a task to the app.
 
         Raises:
             TaskError: its name is taken by another function.
@@ -293,7 +293,7 @@ class App:
         register(self._tasks, task)
 
     def include(self, *modules: str) -> None:
-        """Import modules and bind their tasks of :func:`gearmesh.task` to this app. Including one twice is fine.
+        """Import modules and bind their tasks of :func:`gearmesh.task` to this app. A module may be included twice.
 
         A module with tasks may import the module that makes this app. If the app's module is still being imported at
         that moment, the app imports the module with tasks later: when a worker starts, or when :attr:`tasks` is read.
@@ -305,13 +305,13 @@ class App:
         self._to_include += include(self, modules)
 
     def _finish_includes(self) -> None:
-        """Include the modules that could not be imported while the app's own module was."""
+        """Include the modules that could not be imported as long as the app's own module was being imported."""
         if self._to_include:
             modules, self._to_include = self._to_include, []
             self.include(*modules)
 
     def autodiscover_tasks(self, packages: Iterable[str], related_name: str = "tasks") -> None:
-        """:meth:`include` the module ``related_name`` of each package that has one."""
+        """Include the module ``related_name`` of each package that has one; see :meth:`include`."""
         self._to_include += discover(self, packages, related_name)
 
     @overload
@@ -369,7 +369,7 @@ class App:
             if name is None:
                 name = first.name if isinstance(first, Task) else getattr(first, "__name__", "")
             name = checked_name(name)
-            # A Task is this app's or another's; its declaration says more than its function.
+            # The declaration of a Task, of this app or another one, has more types than its function.
             declaration = (
                 renamed(first.declaration, name) if isinstance(first, Task) else of_stub(name, first)
             )
@@ -390,18 +390,18 @@ class App:
         return hook
 
     def outgoing(self, sig: Signature) -> Signature:
-        """The signature as all hooks of :meth:`before_publish` leave it."""
+        """Return the signature as all hooks of :meth:`before_publish` have changed it."""
         return self._outbox.outgoing(sig)
 
     def on_error(self, handler: H) -> H:
         """Register a function that a worker calls with (signature, exception) when a task has failed for good.
 
         The worker does not call it if the task will be tried again, or was revoked. This method and those for the other
-        handlers can be decorators. The worker logs what a handler raises, and goes on; see
+        handlers can be decorators. If a handler raises, the worker logs the exception and goes on; see
         :class:`~gearmesh.app.handlers.Handlers`.
 
         Raises:
-            TaskError: it is not a plain function of two arguments.
+            TaskError: ``handler`` is not a plain function of two arguments.
         """
         return self.handlers.on_error(handler)
 
@@ -413,7 +413,7 @@ class App:
         return self.handlers.before_task(handler)
 
     def after_task(self, handler: H) -> H:
-        """Register a function that a worker calls with the signature after each call, whatever came of it.
+        """Register a function that a worker calls with the signature after each call of a task.
 
         As in Go, the worker calls it after a failed call as well. If there is an error handler, it comes first.
         """
@@ -433,7 +433,7 @@ class App:
     @overload
     def send(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     def send(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
-        """Send a workflow, or a signature as it is on the wire (empty UUID and queue are filled in).
+        """Send a workflow, or a signature as it is on the wire (gearmesh fills in an empty UUID or queue).
 
         Raises:
             TaskError, LocalProtocolError: it cannot be sent, or Go could not read it; nothing was sent.
@@ -444,7 +444,7 @@ class App:
         return result
 
     def _plan_of(self, what: AnyNode | Signature) -> Plan:
-        # A test may import a module with periodic tasks where no broker is set: the eager twin needs none to plan.
+        # A test may import a module with periodic tasks without setting a broker: the eager twin plans without one.
         app = self if self.has_broker else self.eager_twin
         plan = app._planned(what)[0]
         app._outbox.check(plan)
@@ -466,10 +466,10 @@ class App:
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[OptionSet],
     ) -> AsyncResult[Any]:
-        """Send a task by its name, whether it is registered here or not. Go types follow from the values.
+        """Send a task by its name, whether it is registered here or not. If it is not, Go types follow from the values.
 
         Raises:
-            TaskError, LocalProtocolError, PublishError: as :meth:`Task.delay <gearmesh.Task.delay>`.
+            TaskError, LocalProtocolError, PublishError: see :meth:`Task.delay <gearmesh.Task.delay>`.
         """
         return self.signature(name, args, kwargs).apply_async(**options)
 
@@ -499,7 +499,7 @@ class App:
     def publish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
         """Send many signatures or workflows in batches and in order, which is much faster than one by one.
 
-        All are checked before the first is sent. Raises as :meth:`send`.
+        The app checks all of them before it sends the first. Raises the errors of :meth:`send`.
         """
         given = options_of("publish_many", dict(options))
         if given.uuid or given.on_success or given.on_error or given.immutable is not None:
@@ -516,7 +516,9 @@ class App:
     @overload
     async def asend(self, what: Signature, options: Options = NOTHING) -> Result[Any]: ...
     async def asend(self, what: AnyNode | Signature, options: Options = NOTHING) -> Result[Any]:
-        """:meth:`send` without blocking the event loop. A single task is prepared in the loop, a workflow in a thread.
+        """Do the same as :meth:`send` without blocking the event loop.
+
+        The app prepares a single task in the event loop, and a workflow in a thread.
 
         If the call is cancelled before its message is on the way, nothing is sent.
         """
@@ -527,11 +529,11 @@ class App:
         return result
 
     async def apublish_many(self, nodes: Iterable[Node[S]], **options: Unpack[OptionSet]) -> list[S]:
-        """:meth:`publish_many` without blocking the event loop."""
+        """Do the same as :meth:`publish_many` without blocking the event loop."""
         return await asyncio.to_thread(lambda: self.publish_many(nodes, **options))
 
     def send_call(self, call: TaskSignature[R], should_retry: RetryDecider | None = None) -> AsyncResult[R]:
-        """Send the signature of one task, which is quicker than :meth:`send`. Raises what :meth:`send` raises.
+        """Send the signature of one task, which is quicker than :meth:`send`. Raises the errors of :meth:`send`.
 
         Args:
             should_retry: decides whether to try again after an error; None: try until ``publish_timeout`` is over.
@@ -550,7 +552,7 @@ class App:
         return result if uuid == sig.UUID else self.result(uuid, sig.Name)
 
     async def asend_call(self, call: TaskSignature[R]) -> AsyncResult[R]:
-        """:meth:`send_call` without blocking the event loop."""
+        """Do the same as :meth:`send_call` without blocking the event loop."""
         if call.task.unique_for is not None:
             return await asyncio.to_thread(self.send_call, call)
         plan = Plan(self, time.time_ns())
@@ -570,7 +572,7 @@ class App:
             self.watch_config()
         self._outbox.send(plan, should_retry)
 
-    # --- again and again -----------------------------------------------------------------------
+    # --- periodic tasks ------------------------------------------------------------------------
 
     def periodic(
         self,
@@ -582,38 +584,39 @@ class App:
         catch_up: CatchUp = None,
         **unknown: NoReturn,
     ) -> Periodic:
-        """Have something sent again and again: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
+        """Declare a periodic task: ``app.periodic("*/5 * * * *", add.s(1, 2), name="sums")``.
 
-        It is checked now and sent by schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``), each
-        time with ids of its own. Several schedulers may share a lock (the setting ``lock``), also with schedulers in
-        Go. Then one of them sends each run.
+        The app checks it now. Schedulers (``gearmesh scheduler``, or a worker with ``--with-scheduler``) send it, each
+        time with new ids. Several schedulers may share a lock (the setting ``lock``), also with schedulers in Go. Then
+        one of them sends each run.
 
         Args:
             spec: five fields, ``@daily`` and the like, or ``@every 90s``, by the rules of Go's robfig/cron; see
-                :func:`gearmesh.cron.parse`. ``CRON_TZ=Europe/London`` and a space may stand in front. Without a zone it
-                is in the time zone of the process that schedules, as in Go.
+                :func:`gearmesh.cron.parse`. ``CRON_TZ=Europe/London`` and a space may stand in front. Without a zone,
+                the time zone of the scheduler's process applies, as in Go.
             what: a signature (also of a remote task), a chain, group or chord; or a signature as it is on the wire.
-            name: unique in the app; together with the spec it is the name of the lock. None: the task's name.
+            name: a name that is unique in the app; name and spec together are the name of the lock. None: the task's
+                name.
             tz: the zone's name, in place of the prefix.
-            catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: the
-                latest runs, at most so many. A timedelta: the runs that were due within that time before now. None or
-                0: no run. Anything else needs a ``lock`` on a server, because the lock remembers the last run.
+            catch_up: the runs to send afterwards, if no scheduler ran or could send when they were due. A number: at
+                most this many of the latest runs. A timedelta: the runs that were due within that time before now. None
+                or 0: no run. Any other value needs a ``lock`` on a server, because the lock remembers the last run.
 
         Raises:
             ConfigError: spec, name, zone or ``catch_up`` is wrong.
-            TaskError, LocalProtocolError: it cannot be sent, or Go could not read it.
+            TaskError, LocalProtocolError: ``what`` cannot be sent, or Go could not read it.
         """
         refuse_keywords(PERIODIC, "App.periodic", unknown)
         return self._periodics.add(spec, what, name, tz, catch_up)
 
     @property
     def periodics(self) -> Periodics:
-        """The periodic entries, which schedulers send again and again."""
+        """The periodic tasks of this app, which schedulers send."""
         self._finish_includes()
         return self._periodics
 
     def _fire(self, entry: Periodic, should_retry: RetryDecider) -> Result[Any]:
-        """Send an entry once more. Raises as :meth:`send`."""
+        """Send an entry once more. Raises the errors of :meth:`send`."""
         if isinstance(entry.what, TaskSignature):
             return self.send_call(entry.what, should_retry)
         plan, result = self._planned(entry.what)
@@ -651,7 +654,7 @@ class App:
         except backend.connection_errors as exc:
             reason = redact_text(str(exc)) or type(exc).__name__
             raise BackendError(f"result backend {self.masked_backend} cannot be reached: {reason}") from exc
-        except getattr(backend, "refusals", ()) as exc:  # a plugin's backend may have none
+        except getattr(backend, "refusals", ()) as exc:  # a plugin's backend may lack this attribute
             raise BackendError(
                 f"result backend {self.masked_backend} refuses: {redact_text(str(exc))}"
             ) from exc
@@ -696,7 +699,7 @@ class App:
             return backend.read(uuids)
 
     def reports(self, uuids: Sequence[str]) -> list[Progress | None]:
-        """The last progress that tasks reported, in the order of ``uuids``; None where none is stored.
+        """The last progress that tasks reported, in the order of ``uuids``; None if no progress is stored.
 
         Raises:
             BackendError: the backend cannot be reached.
@@ -705,11 +708,11 @@ class App:
             return self.progress.read(uuids)
 
     def check_backend(self) -> None:
-        """Ask the backend something. Raises BackendError if it cannot be reached."""
+        """Read something from the backend. Raises BackendError if it cannot be reached."""
         self.states(["gearmesh"])
 
     def forget(self, uuids: Sequence[str]) -> None:
-        """Remove states and group metas from the backend. Raises BackendError as :meth:`states`."""
+        """Remove states and group metas from the backend. Raises BackendError if it cannot be reached."""
         with self.reached_backend() as backend:
             backend.purge([*uuids, *map(failure_record, uuids)])
 
@@ -721,14 +724,15 @@ class App:
         """Revoke tasks by their UUIDs. This holds at once for all gearmesh workers of this backend.
 
         If a task has not started, no worker runs it: the worker that receives it stores a FAILURE with the error
-        ``"revoked"``. If it runs, its worker interrupts it, as at a soft time limit. Unless the task succeeds all the
-        same, its state becomes the same FAILURE. A revoked task is not tried again, and nothing follows it: no OnError
-        signatures and no error handlers, and a chord that it belongs to never fires. A task that has ended stays as it
+        ``"revoked"``. If it runs, its worker interrupts it, as at a soft time limit. Unless the task still succeeds,
+        its state becomes the same FAILURE. A worker does not try a revoked task again, and sends no OnError signatures
+        and calls no error handlers for it. A chord to which it belongs never fires. A task that has ended stays as it
         is. Go does not know revocations: a Go worker that receives the task runs it.
 
         Args:
             uuids: the UUIDs of tasks, known or unknown.
-            lasts: seconds (or a timedelta) for which workers remember it. Choose a time longer than the tasks may wait.
+            lasts: seconds (or a timedelta) for which workers remember the revocation. Choose a time longer than the
+                tasks may wait.
 
         Raises:
             TaskError: an argument is wrong.
@@ -741,12 +745,12 @@ class App:
     async def arevoke(
         self, *uuids: str, lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S, **unknown: NoReturn
     ) -> None:
-        """:meth:`revoke` without blocking the event loop."""
+        """Do the same as :meth:`revoke` without blocking the event loop."""
         await asyncio.to_thread(lambda: self.revoke(*uuids, lasts=lasts, **unknown))
 
     @property
     def revocations(self) -> Revocations:
-        """The revoked tasks, as far as this process knows them."""
+        """The revoked tasks that this process knows."""
         return self._revocations.get()
 
     @property

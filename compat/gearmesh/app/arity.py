@@ -1,7 +1,8 @@
-"""For type checkers: a task by the types of its first parameters.
+"""Protocols by which a type checker checks the first arguments of a task.
 
-In a workflow, ``task.s(…)`` is given the first arguments and the step before appends the others. The type system has
-no "beginning of these parameters"; so each number of given arguments has a protocol, which a task matches by ``delay``.
+In a workflow, a user gives ``task.s(…)`` the first arguments, and the step before appends the others. Python's type
+system cannot express "the first parameters of". So each number of given arguments has a protocol, which a task matches
+by ``delay``.
 """
 
 from __future__ import annotations

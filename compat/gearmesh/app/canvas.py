@@ -1,15 +1,15 @@
-"""Workflows: ``chain``, ``group`` and ``chord``, as far as a Machinery signature can say them.
+"""Workflows: ``chain``, ``group`` and ``chord``, as far as a Machinery signature can express them.
 
 =========================  =====================================================================
 on the wire                means
 =========================  =====================================================================
-``OnSuccess``              what follows a step; several are a group behind it
-``GroupUUID`` and meta     the tasks whose values a group's are: of a member chain the last step
+``OnSuccess``              the task that follows a step; several tasks are a group behind it
+``GroupUUID`` and meta     the tasks that give a group's values; for a member chain, its last step
 ``ChordCallback``          one task that follows a whole group
 =========================  =====================================================================
 
-So two groups in a row cannot be said, nor a group as a chord's body: both raise TaskError, with
-the remedy of a task between them. A group within a group is the same as its members in its place.
+So a signature cannot express two groups in a row, nor a group as a chord's body. Both raise TaskError, which advises to
+put a task between them. A group within a group means the same as its members in its place.
 """
 
 from __future__ import annotations
@@ -41,22 +41,23 @@ _Single: TypeAlias = "TaskSignature[Any] | Chain[Any]"
 #: A node with one value.
 _Value: TypeAlias = "TaskSignature[T] | Chain[T] | Chord[T]"
 
-#: Iterable, but no list of signatures.
+#: Types that are iterable, but are no lists of signatures.
 _TEXT: tuple[type[Any], ...] = (str, bytes)
 
 
 #: The type of the value of one task.
 V_co = TypeVar("V_co", covariant=True)
-#: The class of its result.
+#: The class of a node's result.
 R_co = TypeVar("R_co", bound="Result[Any]", covariant=True)
 #: The nodes that make a chain with the node that follows them; a group makes a chord.
 _NotGroup: TypeAlias = "Node[AsyncResult[Any]] | Node[ChainResult[Any]] | Node[ChordResult[Any]]"
-#: A signature of a workflow, whether the workflow begins with it, and whether it ends with it, to the one in its place.
+#: Called with a signature of a workflow, whether the workflow begins with it, and whether it ends with it; returns the
+#: signature to put in its place.
 Change: TypeAlias = "Callable[[TaskSignature[Any], bool, bool], TaskSignature[Any]]"
 
 
 class SendableTask(Protocol):
-    """A :class:`~gearmesh.Task`, as far as its signatures need it."""
+    """The part of a :class:`~gearmesh.Task` that its signatures use."""
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class SendableTask(Protocol):
 
     @property
     def app(self) -> TaskSender:
-        """The app that sends it. Raises TaskError while it belongs to none."""
+        """The app that sends it. Raises TaskError while it belongs to no app."""
 
     @property
     def declaration(self) -> Declaration:
@@ -72,11 +73,11 @@ class SendableTask(Protocol):
 
     @property
     def options(self) -> Options:
-        """The way in which it is sent where nothing else is said."""
+        """The options of its calls, unless a call has others."""
 
     @property
     def unique_for(self) -> float | None:
-        """Seconds for which the same call is not queued again; None: it always is."""
+        """Seconds for which the same call is not queued again; None: each call is queued."""
 
     def template(self, routing_key: str) -> SignatureTemplate | None:
         """Its encoded signature on one queue, with gaps for UUID and arguments; None: a parameter takes any type."""
@@ -86,7 +87,7 @@ class SendableTask(Protocol):
 
 
 class Node(Workflow, ABC, Generic[R_co]):
-    """A part of a workflow: a signature, chain, group or chord. Never changed: every method that changes returns a
+    """A part of a workflow: a signature, chain, group or chord. It is immutable: a method that changes it returns a
     copy."""
 
     __slots__ = ()
@@ -124,7 +125,7 @@ class Node(Workflow, ABC, Generic[R_co]):
             return NotImplemented
         return chain(self, other)
 
-    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept every name
 
         def __getattr__(self, name: str) -> Any:
             refuse(NODE, one_of(type(self)), self, name)
@@ -135,7 +136,7 @@ class Node(Workflow, ABC, Generic[R_co]):
         If the workflow begins with a group, each of its members gets them.
 
         Args:
-            kwargs: arguments by name. They replace those of the same name.
+            kwargs: arguments by name. They replace arguments of the same name.
 
         Raises:
             TaskError: a first task was made with ``si``, so it takes no more arguments.
@@ -145,13 +146,13 @@ class Node(Workflow, ABC, Generic[R_co]):
         return self.mapped(lambda sig, first, last: sig.with_own_args(args, kwargs or {}) if first else sig)
 
     def set(self, **options: Unpack[OptionSet]) -> Self:
-        """A copy with these options. In a workflow, those of the parts win over these.
+        """A copy with these options. In a workflow, the options of its parts win over these.
 
-        A time is that of the first part(s), ``on_success`` is for the last, ``on_error`` for each, and all else
-        holds for all parts.
+        An ETA or countdown applies to the first part(s), ``on_success`` to the last part, and all other options to each
+        part.
 
         Raises:
-            TaskError, LocalProtocolError: an option cannot be sent, or cannot be that of a whole workflow.
+            TaskError, LocalProtocolError: an option cannot be sent, or does not fit a whole workflow.
         """
         given = _of_workflow(options_of("workflow", dict(options)))
         later = given.without_time()
@@ -189,8 +190,8 @@ class Node(Workflow, ABC, Generic[R_co]):
         :meth:`set`.
 
         Args:
-            args: are put in front of the arguments of the first task, or of each task with which the workflow begins.
-            kwargs: arguments by name. They replace those of the same name.
+            args: values to put in front of the arguments of each task with which the workflow begins.
+            kwargs: arguments by name. They replace arguments of the same name.
 
         Raises:
             TaskError, LocalProtocolError: a task cannot be sent. Then nothing was sent.
@@ -201,7 +202,7 @@ class Node(Workflow, ABC, Generic[R_co]):
     def apply(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
-        """Run the whole workflow in this process and at once; see :meth:`Task.apply`.
+        """Run the whole workflow at once and in this process; see :meth:`Task.apply`.
 
         Raises:
             TaskError: a task is remote, or the call does not fit.
@@ -223,11 +224,11 @@ class Node(Workflow, ABC, Generic[R_co]):
         return self.with_args(args, kwargs)._followed(given), given.without_successors()
 
     def delay(self, *args: Any, **kwargs: Any) -> R_co:
-        """Send it, with these arguments in front of those of the first task; see :meth:`with_args`."""
+        """Send it, with these arguments in front of the first task's own; see :meth:`with_args`."""
         return self.apply_async(args, kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> R_co:
-        """:meth:`delay`. (A single task's signature, called, runs the task here.)"""
+        """Do the same as :meth:`delay`. (A call of a single task's signature runs the task here.)"""
         return self.apply_async(args, kwargs)
 
     def clone(
@@ -240,13 +241,13 @@ class Node(Workflow, ABC, Generic[R_co]):
     async def aapply_async(
         self, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Unpack[OptionSet]
     ) -> R_co:
-        """:meth:`apply_async` without blocking the event loop."""
+        """Do the same as :meth:`apply_async` without blocking the event loop."""
         node, given = self._prepared(args, kwargs, options)
         result: R_co = await self.app.asend(node, given)
         return result
 
     async def adelay(self, *args: Any, **kwargs: Any) -> R_co:
-        """:meth:`delay` without blocking the event loop."""
+        """Do the same as :meth:`delay` without blocking the event loop."""
         return await self.aapply_async(args, kwargs)
 
 
@@ -304,7 +305,7 @@ class TaskSignature(Node[AsyncResult[V_co]]):
         return type(self)(self.task, (*args, *self.args), {**self.kwargs, **kwargs}, self.options)
 
     def with_defaults(self, options: Options) -> Self:
-        """A copy to which these options are added. Its own options win over them."""
+        """A copy with these options added. The signature's own options win over them."""
         if options is NOTHING:
             return self
         own = self.options.over(options.without_successors())
@@ -493,7 +494,7 @@ def group(*members: AnyNode | Iterable[AnyNode], send_concurrency: int | None = 
 
 
 class _Header:
-    """``chord(header)``, waiting for its body."""
+    """The value of ``chord(header)``, to be called with the body."""
 
     def __init__(self, header: Group[Any]) -> None:
         self._header = header

@@ -24,30 +24,30 @@ __all__ = ["PlanTarget", "TaskHost", "TaskOwner", "TaskSender"]
 
 
 class TaskSender(Protocol):
-    """Sends signatures and workflows, and finds their results: for tasks and the parts of workflows."""
+    """Sends signatures and workflows, and finds their results. Tasks and the parts of workflows use it."""
 
     @property
     def eager_twin(self) -> TaskSender:
         """An app with the same tasks that runs them in the caller."""
 
     def send(self, what: Any, options: Options = ...) -> Any:
-        """Send a workflow; the result of it. Raises TaskError, LocalProtocolError and PublishError."""
+        """Send a workflow and return its result. Raises TaskError, LocalProtocolError and PublishError."""
 
     def send_call(self, call: Any) -> Any:
-        """Send the signature of one task; its AsyncResult. Raises as :meth:`send`."""
+        """Send the signature of one task and return its AsyncResult. Raises the errors of :meth:`send`."""
 
     async def asend(self, what: Any, options: Options = ...) -> Any:
-        """:meth:`send` without blocking the event loop."""
+        """Do the same as :meth:`send` without blocking the event loop."""
 
     async def asend_call(self, call: Any) -> Any:
-        """:meth:`send_call` without blocking the event loop."""
+        """Do the same as :meth:`send_call` without blocking the event loop."""
 
     def result(self, uuid: str, task: Any = None) -> Any:
-        """The AsyncResult of a task by its UUID, typed as ``task`` says."""
+        """The AsyncResult of a task by its UUID; ``task`` decides the type of its value."""
 
 
 class PlanTarget(TaskSender, ResultClient, Protocol):
-    """The app that a plan is made for: the settings that count, and the client that its results read by."""
+    """The app for which a plan is made: it has the settings, and its results read their states through it."""
 
     @property
     def config(self) -> Config:
@@ -59,7 +59,7 @@ class PlanTarget(TaskSender, ResultClient, Protocol):
 
     @property
     def twin_of(self) -> TaskSender | None:
-        """The app whose tasks this one runs in the caller; None: it stands for none but itself."""
+        """The app whose tasks this app runs in the caller; None: this app is no eager twin."""
 
     def check_queue(self, queue: str) -> None:
         """Raise ConfigError if messages cannot be sent to a queue of this name."""

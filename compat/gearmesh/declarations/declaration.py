@@ -298,7 +298,9 @@ class Declaration(msgspec.Struct, frozen=True):
                 raise LocalProtocolError(f"{value!r:.80}, expected {expected}")
             return tuple(slot.dump_result(each) for slot, each in zip(declared, value, strict=True))
         except LocalProtocolError as exc:
-            raise LocalProtocolError(f"task {self.name!r} returned a value that cannot be sent: {exc}") from exc
+            raise LocalProtocolError(
+                f"task {self.name!r} returned a value that cannot be sent: {exc}"
+            ) from exc
 
     def load_results(self, results: Sequence[TaskResult] | None) -> Any:
         """The value of a stored SUCCESS: None for no result, the value of one result, or a tuple of several.
