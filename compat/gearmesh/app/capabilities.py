@@ -104,4 +104,4 @@ class TaskOwner(TaskSender, TaskHost, Protocol):
         """True once the app was closed: another app may take its tasks over."""
 
     def register_task(self, task: Any) -> None:
-        """Make a task one of the app's. Raises TaskError if another function has taken its name."""
+        """Add a task to the app. Raises TaskError if another function has taken its name."""

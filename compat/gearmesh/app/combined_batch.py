@@ -1,4 +1,4 @@
-"""The calls of several callers that are sent in one batch, each with an end of its own."""
+"""Sends the calls of several callers in one batch, in which each call succeeds or fails by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CombinedBatch"]
 class CombinedBatch:
     """Sends calls together over one connection, and wakes each caller as soon as its call is confirmed.
 
-    A queue that refuses messages is not waited for here: their callers do that, each for itself.
+    It does not wait for a queue that refuses messages: each caller does that for its own call.
     """
 
     def __init__(self, connection: PublisherConnection, calls: Sequence[PendingCall]) -> None:
@@ -30,7 +30,7 @@ class CombinedBatch:
         return [self._calls[id(commit)] for commit in self._in_flight.left]
 
     def flush(self) -> None:
-        """Send what is not confirmed. Raises what the broker and the backend raise."""
+        """Send the calls that are not confirmed. Raises the errors of the broker and the backend."""
         try:
             self._in_flight.flush()
         except Exception:
@@ -40,13 +40,13 @@ class CombinedBatch:
         finish(self._calls.values())
 
     def take_overdue(self, before: float) -> list[PendingCall]:
-        """Leave the calls out that came before this monotonic time, and return them."""
+        """Take out the calls that were made before this monotonic time, and return them."""
         late = [call for call in self.unconfirmed if call.began <= before]
         self._in_flight.drop({id(call.commit) for call in late})
         return late
 
     def part(self, exc: Exception) -> None:
-        """Have each caller send its own call by itself, after an error that is not the connection's."""
+        """Make each caller send its call by itself, after an error that is no connection error."""
         # A queue that refuses a message does not have it. After any other error it may have the message.
         refused = isinstance(exc, PublishError) and exc.__cause__ is None
         for call in self.unconfirmed:

@@ -1,4 +1,4 @@
-"""Callers that publish at the same moment share a round trip."""
+"""Combines the calls that callers publish at the same moment into one round trip."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ log = logging.getLogger("gearmesh.publisher")
 
 #: Messages, and bytes of them, that go in one batch.
 MAX_BATCH_MESSAGES, MAX_BATCH_BYTES = 256, 500_000
-#: Bytes of a message that may go together with those of other callers; a larger one would hold them up.
+#: A message of up to this many bytes may go in one batch with those of other callers; a larger one would delay them.
 MAX_COMBINED_BYTES: Final = 1 << 16
-#: Queues to which calls are sent together at the same time; others wait for a free thread.
+#: Queues to which the combiner sends at the same time; others wait for a free thread.
 MAX_SENDERS: Final = 8
 
-#: A queue, and True for its delayed messages. All calls of a batch are for one place: whatever befalls it (it is full,
-#: of another type, or its node of a cluster is away) befalls its own callers only, and one broker takes all or nothing.
+#: A queue, and True for its delayed messages. All calls of a batch are for one place. So if a queue is full, if its key
+#: has another type, or if its node of a cluster is away, only the callers of this queue get the error, and one broker
+#: takes all or nothing.
 Place: TypeAlias = tuple[str, bool]
 
 
 class Combiner:
-    """Sends the calls that come while others are sent to the same place, together in the next batch.
+    """Collects the calls that arrive while others are being sent to the same place, and sends them in the next batch.
 
     A thread that finds no other caller sends its call itself, at once. If there are others, a thread of the combiner
     sends all waiting calls, and repeats that until no call waits any more. No timer is used, so a lone call is never
     delayed. Coroutines never block: their calls always go through the combiner's threads.
 
-    Make one a process (see :class:`~gearmesh.process_local.ProcessLocal`).
+    Make one for each process (see :class:`~gearmesh.process_local.ProcessLocal`).
 
     Args:
-        deliver: sends a batch, and sets ``error`` or ``alone`` of the calls that were not sent. Its second argument
-            takes the calls out of the queue that wait since before a monotonic time, for their time may be over, too.
+        deliver: sends a batch, and sets ``error`` or ``alone`` of the calls that were not sent. Its second argument is
+            a function that takes out the waiting calls made before a monotonic time, as their time may be over, too.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Combiner:
     ) -> None:
         self._deliver = deliver
         self._lock = threading.Lock()
-        #: The calls that wait, by place; there is a thread for each place that is here.
+        #: The calls that wait, by place. A thread works for each place in this dict.
         self._waiting: dict[Place, list[PendingCall]] = {}
         #: The places to which a thread sends its own call.
         self._lone: dict[Place, object] = {}
@@ -76,7 +77,7 @@ class Combiner:
             self._lone.pop(place, None)
 
     def add(self, place: Place, call: PendingCall) -> None:
-        """Have a call sent, and its caller woken then."""
+        """Send a call with the next batch, and then wake its caller."""
         with self._lock:
             waiting = self._waiting.get(place)
             if waiting is not None:
@@ -89,11 +90,11 @@ class Combiner:
             self._drain(place)
 
     def close(self) -> None:
-        """Let the threads end when all is sent that they were given."""
+        """Let the threads end when they have sent all calls."""
         self._threads.shutdown(wait=False)
 
     def _overdue(self, place: Place, before: float) -> list[PendingCall]:
-        """Take the calls that wait for ``place`` since before this monotonic time."""
+        """Take out the calls that wait for ``place`` and were made before this monotonic time."""
         with self._lock:
             waiting = self._waiting.get(place, [])
             late = [call for call in waiting if call.began <= before]
@@ -104,7 +105,7 @@ class Combiner:
         while batch := self._next(place):
             try:
                 self._deliver(batch, partial(self._overdue, place))
-            except Exception:  # unforeseen: each caller is to meet it by itself, and none to wait for ever
+            except Exception:  # unforeseen: each caller must send its own call, and none may wait for ever
                 log.exception("calls that came together could not be sent together")
                 for call in batch:
                     if not call.finished:
@@ -112,12 +113,12 @@ class Combiner:
             finish(batch)
 
     def _next(self, place: Place) -> Sequence[PendingCall]:
-        """Take the next batch. If no call waits, the place is free again, and the thread that asked must end."""
+        """Take the next batch. If no call waits, the place is free again, and the calling thread must end."""
         with self._lock:
             waiting = [call for call in self._waiting.get(place, ()) if not call.withdrawn]
             if not waiting:
                 self._waiting.pop(place, None)
-                self._lone.pop(place, None)  # of a thread that a time limit has ended between two lines
+                self._lone.pop(place, None)  # left by a thread that a time limit ended before leave()
                 return ()
             batch = next(divided(waiting, _size, max_items=MAX_BATCH_MESSAGES, max_bytes=MAX_BATCH_BYTES))
             self._waiting[place] = waiting[len(batch) :]

@@ -1,4 +1,4 @@
-"""``app.conf``: the settings by Celery's names or by gearmesh's, to be read."""
+"""``app.conf``: reads the settings by Celery's names or by gearmesh's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CELERY_NAMES: Final = {
 }
 #: Celery's names that App takes as they are.
 ALIASES: Final = {"result_backend"}
-#: Celery's settings that have no equal, and the answer to each.
+#: Celery's settings that have no equal here, with the advice for each.
 ANSWERS: Final = {
     "accept_content": "messages are Machinery's JSON, as Go reads it",
     "beat_schedule": "declare periodic tasks by app.periodic(spec, signature)",
@@ -67,7 +67,7 @@ ANSWERS: Final = {
 class Conf(Mapping[str, Any]):
     """A view of an app's settings that cannot be written.
 
-    Passwords in URLs are not masked, since programs read it; its ``repr`` masks them.
+    Passwords in URLs are not masked, since programs use them; its ``repr`` masks them.
     """
 
     __slots__ = ("_config",)
@@ -108,7 +108,7 @@ def refuse_celery_names(given: Iterable[str]) -> None:
     """Refuse Celery's names of settings among the keyword arguments of an App.
 
     Raises:
-        ConfigError: one sentence with gearmesh's word for it.
+        ConfigError: a name is Celery's. The message names gearmesh's setting or advises on another way.
     """
     for name in given:
         if name in ANSWERS:
@@ -131,7 +131,7 @@ def _unknown(name: str) -> str:
 
 
 def _unwritable(name: str) -> str:
-    """The error for code that sets a setting: it names the way to give it here, or says that there is none."""
+    """The error for code that sets a setting: it names the way to give it, or says that there is no such setting."""
     if name in ANSWERS:
         return f"app.conf.{name} cannot be set: {ANSWERS[name]}"
     path = CELERY_NAMES.get(name, name)

@@ -1,4 +1,4 @@
-"""The task that is running here: one context variable, so it is right in threads and coroutines."""
+"""The task that is running in this thread or coroutine, kept in a context variable."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["RUNNING", "TaskContext", "current"]
 
 
 class TaskContext(msgspec.Struct, eq=False, gc=False):
-    """The task that is running, as it sees itself: what :func:`current` gives.
+    """The running task as its own code sees it; :func:`current` returns it.
 
-    The fields of its Signature can be read here too, by their names on the wire (``current().RetryCount``).
+    It also has the fields of its Signature, under their names on the wire (``current().RetryCount``).
 
     Attributes:
-        signature: as it was received.
+        signature: the signature as the worker received it.
         app: the app that runs it.
     """
 

@@ -1,4 +1,4 @@
-"""``@app.task``: from a function to a task of the app."""
+"""``@app.task``, which makes a function a task of the app."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TaskDecorator:
         """Make a function a task, or a decorator with these options if no function is given.
 
         Args:
-            name: on the wire; the function's ``__name__`` if not given.
+            name: the name on the wire; None: the function's ``__name__``.
             options: see :class:`~gearmesh.app.options.TaskOptions` and
                 :class:`~gearmesh.app.options.TaskSettings`.
 
@@ -98,7 +98,7 @@ class TaskDecorator:
 if TYPE_CHECKING:
 
     class BoundTaskDecorator:
-        """For type checkers: ``@app.task(bind=True)``, whose function takes the task first, and its callers do not."""
+        """The type of ``@app.task(bind=True)``: the function's first parameter is the task; callers leave it out."""
 
         @overload
         def __call__(
@@ -114,7 +114,7 @@ if TYPE_CHECKING:
 
 
 def register(tasks: dict[str, Task[..., Any, Any]], task: Task[..., Any, Any]) -> None:
-    """Add a task to those of an app, by name.
+    """Add a task to an app's tasks, by name.
 
     Raises:
         TaskError: its name is taken by another function.
@@ -129,7 +129,7 @@ def register(tasks: dict[str, Task[..., Any, Any]], task: Task[..., Any, Any]) -
 
 
 def _place_of(fn: Any) -> str:
-    """A function by its module and name."""
+    """The module and the name of a function."""
     return f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', fn)}"
 
 

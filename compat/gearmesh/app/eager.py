@@ -1,8 +1,8 @@
-"""The ``eager`` broker: what is sent runs in the caller, through the same JSON, before send returns.
+"""The ``eager`` broker: it runs each task in the caller, from the same JSON as on the wire, before ``send`` returns.
 
-Pauses are not waited for: a task with an ETA, a countdown or a retry runs at once, as Machinery's
-eager broker does it. A failure is logged with its traceback, and its exception is the ``__cause__`` of the TaskFailed
-that ``get()`` raises. A task's own soft and hard limits interrupt it (see :mod:`.eager_limits`); no process is killed.
+It does not wait: a task with an ETA, a countdown or a retry runs at once, as with Machinery's eager broker. It logs a
+failure with its traceback, and the exception is the ``__cause__`` of the TaskFailed that ``get()`` raises. A task's own
+soft and hard limits interrupt it (see :mod:`.eager_limits`); no process is killed.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ __all__ = ["Eager", "error_text"]
 
 log = logging.getLogger("gearmesh.eager")
 
-#: The newest failures keep their exceptions, and so the frames of these: enough for one test.
+#: The number of newest failures whose exceptions, with their frames, are kept: enough for one test.
 MAX_KEPT_EXCEPTIONS: Final = 100
 
 
 def error_text(exc: BaseException) -> str:
-    """An exception as the text of a FAILURE: its own text, or its representation where it has none."""
+    """An exception as the text of a FAILURE: its own text, or its ``repr`` if it has none."""
     return str(exc) or repr(exc)
 
 
 class Eager:
-    """Runs signatures and all that follows them, one after another."""
+    """Runs signatures and their follow-up tasks, one after another."""
 
     def __init__(self, app: TaskHost) -> None:
         self._app = app
         self._exceptions: dict[str, Exception] = {}
 
     def exception_of(self, uuid: str) -> Exception | None:
-        """The exception with which a task has failed here; None: it has not, or many have since."""
+        """The exception with which a task has failed here; None: it has not failed, or many others have since."""
         return self._exceptions.get(uuid)
 
     def run(self, bodies: Iterable[bytes]) -> None:
-        """Run these signatures. A task's error is its FAILURE and not raised.
+        """Run these signatures. A task's error becomes its FAILURE, and is not raised.
 
         Raises:
             TaskError: a name is not registered here.
@@ -75,7 +75,7 @@ class Eager:
                 todo.append(encode(sent))
 
     def _one(self, sig: Signature) -> list[Signature]:
-        """Run one; what is to be sent next."""
+        """Run one task, and return the signatures to run next."""
         task = self._app.tasks.get(sig.Name)
         if task is None:
             if sig.IgnoreWhenTaskNotRegistered:
@@ -175,6 +175,6 @@ def _call(task: Task[..., Any, Any], values: list[Any]) -> tuple[TaskResult, ...
         asyncio.get_running_loop()
     except RuntimeError:
         return run()
-    # The caller's loop is busy with us: the coroutine gets one of its own in a thread.
+    # This call blocks the caller's event loop, so the coroutine gets an event loop of its own in a thread.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         return pool.submit(copy_context().run, run).result()

@@ -1,4 +1,4 @@
-"""Time limits of tasks that run in the caller: an exception raised in the thread, or a coroutine cancelled."""
+"""Applies time limits to tasks that run in the caller: raises in the task's thread, or cancels its coroutine."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ class _HardLimit(BaseException):
 def call_limited(call: Callable[[], T], soft: float | None, hard: float | None) -> T:
     """Call a function, and interrupt it when it runs for too long.
 
-    A limit is noticed between two instructions of Python: a call that waits in C, as ``time.sleep`` does, has to
-    return first.
+    Python raises between two of its instructions: a call that waits in C, as ``time.sleep`` does, has to return first.
 
     Args:
-        call: what to call.
+        call: the function.
         soft, hard: seconds; None or 0: no limit.
 
     Raises:
         SoftLimitExceeded: in the function, which may catch it.
-        HardLimitExceeded: in place of all that the function does from then on.
+        HardLimitExceeded: in the caller. In the function, it is an exception that ``except Exception`` does not catch.
     """
     with ExitStack() as stack:
         if hard:
@@ -46,7 +45,7 @@ async def limited_coroutine(coroutine: Coroutine[Any, Any, T], soft: float | Non
     """Await a coroutine, and cancel it when it runs for too long: at its soft limit, and again at its hard limit.
 
     Raises:
-        SoftLimitExceeded, HardLimitExceeded: it ended because of that.
+        SoftLimitExceeded, HardLimitExceeded: the coroutine was cancelled at this limit.
     """
     running = asyncio.ensure_future(coroutine)
     exceeded: list[SoftLimitExceeded | HardLimitExceeded] = []
@@ -72,7 +71,7 @@ async def limited_coroutine(coroutine: Coroutine[Any, Any, T], soft: float | Non
 
 @contextmanager
 def _interrupted(seconds: float, kind: type[BaseException], error: Exception) -> Iterator[None]:
-    """A block into which ``kind`` is raised after so many seconds; it goes on as ``error`` behind the block."""
+    """Raise ``kind`` in the block after these seconds; if the block does not catch it, raise ``error`` in its place."""
     thread, lock = threading.get_ident(), threading.Lock()
     over = sent = False
 
@@ -93,7 +92,7 @@ def _interrupted(seconds: float, kind: type[BaseException], error: Exception) ->
             timer.cancel()
             with lock:
                 over = True
-                if sent:  # one that was not raised yet must not hit what runs next
+                if sent:  # an exception that is still pending must not reach the code behind
                     raise_in(thread, None)
     except kind as exc:
         if not sent:
@@ -102,7 +101,7 @@ def _interrupted(seconds: float, kind: type[BaseException], error: Exception) ->
 
 
 def raise_in(thread: int, kind: type[BaseException] | None) -> bool:
-    """Raise in a thread at its next instruction; None takes back what was not raised yet.
+    """Raise an exception in a thread at its next instruction; None takes back an exception that is still pending.
 
     Returns True if there is such a thread.
     """

@@ -1,4 +1,4 @@
-"""Functions of the user's that a worker calls around tasks, as Machinery has them."""
+"""The user's functions that a worker calls around tasks, as in Machinery."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ H = TypeVar("H", bound=Callable[..., Any])
 
 
 class Handlers:
-    """Calls the user's functions before and after the tasks of one app. What one raises is logged, and changes nothing
-    for the task or the others.
+    """Calls the user's functions before and after the tasks of one app. It logs the exception of a handler; the task
+    and the other handlers go on.
 
-    Each kind may have several, called in the order of their registration, in the thread that runs the task (for
-    ``async def`` tasks that of their event loop: a handler should be quick). :func:`gearmesh.current` works in those
-    around a task.
+    Each kind may have several handlers. They run in the order of registration, in the thread that runs the task. For
+    ``async def`` tasks this is the thread of the event loop, so a handler should be quick. :func:`gearmesh.current`
+    works in handlers around a task.
 
     Attributes:
-        around: there is a handler that is called around tasks.
+        around: True: a handler is called around tasks.
     """
 
     def __init__(self) -> None:
@@ -35,15 +35,15 @@ class Handlers:
         self._consume: tuple[tuple[Callable[..., object], bool], ...] = ()
 
     def on_error(self, handler: H) -> H:
-        """Register one for final failures. Raises TaskError for what is no plain function of two arguments."""
+        """Register a handler for final failures. Raises TaskError if it is no plain function of two arguments."""
         return self._register("on_error", handler, 2)
 
     def before_task(self, handler: H) -> H:
-        """Register one that comes before each call. Raises TaskError as :meth:`on_error`, of one argument."""
+        """Register a handler to call before each call. Raises TaskError if it is no plain function of one argument."""
         return self._register("before_task", handler, 1)
 
     def after_task(self, handler: H) -> H:
-        """Register one that comes after each call. Raises TaskError as :meth:`on_error`, of one argument."""
+        """Register a handler to call after each call. Raises TaskError if it is no plain function of one argument."""
         return self._register("after_task", handler, 1)
 
     def _register(self, kind: str, handler: H, count: int) -> H:
@@ -52,33 +52,36 @@ class Handlers:
         return handler
 
     def before_consume(self, handler: H) -> H:
-        """Register one that allows taking tasks. Raises TaskError as :meth:`on_error`, of at most one argument."""
+        """Register a handler that lets the worker take tasks, or not.
+
+        Raises TaskError if it is no plain function of at most one argument.
+        """
         self._consume += ((_checked("before_consume", handler, 0, 1), _takes(handler, 1)),)
         return handler
 
     # --- a worker's side -----------------------------------------------------------------------
 
     def failed(self, sig: Signature, exc: BaseException) -> None:
-        """The task has failed for good."""
+        """Call the ``on_error`` handlers: the task has failed for good."""
         self._call("on_error", sig, exc)
 
     def starting(self, sig: Signature) -> None:
-        """The task is about to be called."""
+        """Call the ``before_task`` handlers: the task is about to run."""
         self._call("before_task", sig)
 
     def ended(self, sig: Signature) -> None:
-        """The call is over, and it is known what becomes of the task."""
+        """Call the ``after_task`` handlers: the call has ended, and its outcome is known."""
         self._call("after_task", sig)
 
     def _call(self, kind: str, *args: Any) -> None:
         for handler in self._handlers.get(kind, ()):
             try:
                 handler(*args)
-            except BaseException:  # SystemExit too: it is no wish of the task's
+            except BaseException:  # also SystemExit, since it does not come from the task
                 log.exception("%s handler %r raised", kind, handler)
 
     def may_consume(self, worker: object = None) -> bool:
-        """False if a handler says that nothing should be taken now. One that raises does not say so."""
+        """False if a handler returns false: the worker must take no tasks now. A handler that raises is ignored."""
         for handler, wants_worker in self._consume:
             try:
                 if not (handler(worker) if wants_worker else handler()):
@@ -102,6 +105,6 @@ def _takes(handler: Callable[..., Any], count: int) -> bool:
         inspect.signature(handler).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # a builtin that does not say
+    except ValueError:  # a builtin function without a signature
         return True
     return True

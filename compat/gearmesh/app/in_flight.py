@@ -13,8 +13,8 @@ __all__ = ["InFlight"]
 class InFlight:
     """Sends batches, and remembers which of their messages the broker has confirmed.
 
-    A repetition only does what the first try had begun, since nothing else of it can have been sent, and leaves out
-    what the broker has confirmed.
+    A repetition sends only batches that an earlier try had begun, since no others can have been sent. It leaves out the
+    messages that the broker has confirmed.
 
     Args:
         connection: the connection, which no other thread uses meanwhile.
@@ -30,8 +30,8 @@ class InFlight:
         self._waits = waits
         #: The Commits of each batch that are not confirmed.
         self._left = [list(batch) for batch in batches]
-        #: The number of batches whose states are written: PENDING once only, since a repeated one could replace what a
-        #: quick worker has written since.
+        #: The number of batches whose PENDING states are written. They are written only once, since a repetition could
+        #: replace a state that a quick worker has written since.
         self._written = 0
         #: The messages of the current try, each with the place of its batch.
         self._sent: list[tuple[int, Commit]] = []
@@ -40,7 +40,7 @@ class InFlight:
 
     @property
     def begun(self) -> int:
-        """The number of batches that were begun one by one; all, where they go together or none was begun yet."""
+        """The number of batches that were begun; the number of all if they go together, or if none was begun yet."""
         return self._written or len(self._left)
 
     @property
@@ -51,12 +51,12 @@ class InFlight:
     def drop(self, commits: Collection[int]) -> None:
         """Leave the Commits with these ``id()`` out of repetitions.
 
-        A broker that knows the token may take the rest under it: it took the whole batch before, or nothing of it.
+        The rest may be sent under the same token: before, the broker took the whole batch or nothing of it.
         """
         self._left = [[commit for commit in batch if id(commit) not in commits] for batch in self._left]
 
     def flush(self) -> None:
-        """Send them, or send again what is left. The connection is closed after an error, whose outcome is unknown."""
+        """Send the Commits that are left. After an error the outcome is unknown, and the connection is closed."""
         try:
             flusher = self._connection.flusher()
             if flusher.atomic:
@@ -84,7 +84,7 @@ class InFlight:
     def _confirm(self, confirmed: Collection[int]) -> None:
         """Remember that the broker has confirmed the messages at these places of the current try."""
         self.confirmed += len(confirmed)
-        # Only these: the try may have ended before it came to the later batches that an earlier one had begun.
+        # Only the batches of this try: it may have ended before it came to later ones that an earlier try had begun.
         for place in {place for place, _ in self._sent}:
             self._left[place] = []
         for at, (place, commit) in enumerate(self._sent):

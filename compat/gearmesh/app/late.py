@@ -1,4 +1,4 @@
-"""Tasks that are declared without an app, and bound to one when it includes their module."""
+"""Tasks that are declared without an app. An app that includes their module binds them to itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from gearmesh.errors import TaskError
 __all__ = ["discover", "include", "shared_task", "task"]
 
 #: Makes a function a task of the app that will include its module: ``App(include=["shop.orders"])``. So the module with
-#: the tasks need not import the app. Until it is included, the function can be called, and its signatures can be made,
-#: but nothing can be sent.
+#: the tasks need not import the app. Before that, you can call the function and make its signatures, but not send them.
 task: Final = TaskDecorator(None)
 #: Celery's name of :data:`task`.
 shared_task: Final = task
@@ -28,11 +27,11 @@ def include(app: TaskOwner, modules: Iterable[str]) -> list[str]:
     """Import modules and bind the tasks in them that have no app yet.
 
     Returns:
-        Those that cannot be imported yet, since they import the module that is making the app: to be included later.
+        The modules that cannot be imported yet, since they import the module that makes the app. Include them later.
 
     Raises:
         TaskError: a task belongs to another app, or its name is taken.
-        ImportError: a module is not there. What a module raises goes through.
+        ImportError: a module does not exist. An exception that a module raises reaches the caller.
     """
     later = []
     for name in modules:
@@ -51,7 +50,7 @@ def include(app: TaskOwner, modules: Iterable[str]) -> list[str]:
 
 
 def _needs_unfinished_module(exc: ImportError | AttributeError) -> bool:
-    """True for ``from shop.app import app`` while ``shop.app`` is being imported, and for ``shop.app.app`` then."""
+    """True for an error of ``from shop.app import app`` or of ``shop.app.app`` while ``shop.app`` is being imported."""
     if isinstance(exc, ImportError):
         return _is_unfinished(sys.modules.get(exc.name or ""))
     if not isinstance(exc.obj, ModuleType):
@@ -61,18 +60,18 @@ def _needs_unfinished_module(exc: ImportError | AttributeError) -> bool:
 
 
 def _is_unfinished(module: ModuleType | None) -> bool:
-    # The import system marks a module so until its code has run, and its own error messages depend on it.
+    # The import system sets this until the module's code has run. Its own error messages depend on it.
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def discover(app: TaskOwner, packages: Iterable[str], related_name: str) -> list[str]:
-    """:func:`include` the module ``related_name`` of each package that has one."""
+    """Include the module ``related_name`` of each package that has one; see :func:`include`."""
     found = (f"{package}.{related_name}" for package in packages)
     return include(app, [name for name in found if importlib.util.find_spec(name) is not None])
 
 
 def _tasks_of(module: ModuleType) -> Iterator[Task[..., Any, Any]]:
-    """The tasks that the module itself declares by :func:`task`; imported ones are their own modules'."""
+    """The tasks that the module itself declares by :func:`task`, without those that it imports."""
     for value in list(vars(module).values()):
         if isinstance(value, Task) and value.late and value.__module__ == module.__name__:
             yield value

@@ -1,4 +1,4 @@
-"""Options of sending a task: queue, time, priority, retries, successors. They are values, checked when made."""
+"""Options of sending a task: queue, time, priority, retries, successors. They are checked when they are made."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Workflow:
-    """A signature, or a chain, group or chord of them. (The base of these, see :mod:`.canvas`.)"""
+    """The base class of signatures, chains, groups and chords; see :mod:`.canvas`."""
 
     __slots__ = ()
 
@@ -42,15 +42,16 @@ class Workflow:
 class TaskOptions(TypedDict, total=False):
     """Options that a task, a signature and a call may have; the one nearest to the call wins.
 
-    queue: where it is sent; ``""`` is the app's default queue.
-    priority: 0 to 255; only some brokers look at it.
-    headers: str to str, bool, int, or a list of these; merged, the nearer wins.
-    expires: seconds (or a timedelta) from the call, or an aware datetime, after which a worker of gearmesh's does not
-        start it any more: it fails with the error "expired". A Go worker runs it all the same.
-    retry_count: how often a failing task is tried again; 0 never.
+    queue: the queue to which the task is sent; ``""``: the app's default queue.
+    priority: 0 to 255; only some brokers use it.
+    headers: a mapping of str to str, bool, int, or a list of these. All mappings are merged; for one name, the value
+        nearest to the call wins.
+    expires: seconds (or a timedelta) from the call, or an aware datetime, after which a gearmesh worker does not start
+        the task any more: it fails with the error "expired". A Go worker still runs it.
+    retry_count: how often a failing task is tried again; 0: never.
     retry_timeout: seconds; the first pause is the next greater Fibonacci number; 0 gives 1 s.
-    ignore_unregistered: a worker that does not know the name drops it.
-    keep_on_error: SQS: a failing task's message is left for the dead-letter queue.
+    ignore_unregistered: True: a worker that does not know the task drops the message.
+    keep_on_error: True: on SQS, a failing task's message is left for the dead-letter queue.
     message_group: SQS FIFO: the message group's id.
     """
 
@@ -69,13 +70,12 @@ class UnboundSettings(TaskOptions, total=False):
     """Options of a task that also say how workers run it.
 
     retry: which failures are tried again, and when; None: all of them, by Go's rule.
-    rate: at most so many starts of this task on each queue: "5/s", "100/m", "10/h"; None: no limit. It is for all
-        workers of the queue; on RabbitMQ it is for each worker process.
-    unique_for: seconds within which the same name and arguments, sent by themselves, are not queued twice: the
-    second
-        call gets the first one's result; None: they are.
-    soft_limit: seconds after which it is told to end; None: the worker's default; 0: never.
-    hard_limit: seconds after which it is ended; None: the worker's default; 0: never.
+    rate: the highest number of starts of this task on each queue: "5/s", "100/m", "10/h"; None: no limit. On Redis it
+        holds for all workers of a queue together, elsewhere for each worker process.
+    unique_for: seconds for which a call with the same name and arguments is not queued again, unless it is a part of a
+        workflow: the second call gets the result of the first one. None: every call is queued.
+    soft_limit: seconds after which a worker interrupts the task; None: the worker's default; 0: never.
+    hard_limit: seconds after which a worker kills the task's process; None: the worker's default; 0: never.
 
     Celery's names: time_limit and soft_time_limit are hard_limit and soft_limit, rate_limit is rate; max_retries,
     autoretry_for, dont_autoretry_for, default_retry_delay, retry_backoff (True or the first pause's seconds),
@@ -101,9 +101,9 @@ class UnboundSettings(TaskOptions, total=False):
 
 
 class TaskSettings(UnboundSettings, total=False):
-    """These options, and those of a decorator with arguments.
+    """All options of ``@app.task(…)``.
 
-    bind: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
+    bind: True: the function's first parameter is the task itself, with ``self.request`` and ``self.retry()``.
     """
 
     bind: bool
@@ -112,12 +112,12 @@ class TaskSettings(UnboundSettings, total=False):
 class OptionSet(TaskOptions, total=False):
     """Options that a signature and a call may have, and a task may not.
 
-    countdown: seconds (or a timedelta) from now that it waits at least.
-    eta: an aware datetime, not before which it runs. Not together with countdown.
-    immutable: it wants no results of what ran before it, as ``si`` does.
-    on_success: one or several that follow a success, with its results appended.
-    on_error: one or several that follow the final failure, with the error's text put first.
-    uuid: its id; one is made if there is none.
+    countdown: seconds (or a timedelta) from now before which the task does not run.
+    eta: an aware datetime before which the task does not run. It excludes countdown.
+    immutable: True: the task gets no results of the step before, as with ``si``.
+    on_success: one or several nodes that run after a success, with its results behind their own arguments.
+    on_error: one or several nodes that run after the final failure, with the error's text before their own arguments.
+    uuid: the task's id; gearmesh makes one if it is not given.
     link, link_error, task_id: Celery's names of on_success, on_error and uuid.
     """
 
@@ -133,7 +133,7 @@ class OptionSet(TaskOptions, total=False):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Options as they were given; None where nothing was said. Made by :func:`options_of`."""
+    """Options as they were given; None for an option that was not given. Made by :func:`options_of`."""
 
     queue: str | None = None
     priority: int | None = None
@@ -153,14 +153,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     uuid: str | None = None
 
     def over(self, other: Options) -> Options:
-        """These options, and ``other``'s where nothing was said here."""
+        """These options, and those of ``other`` that are not given here."""
         if other is NOTHING or self is NOTHING:
             return other if self is NOTHING else self
         mine = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
         changes = msgspec.structs.asdict(other) | mine
         if self.headers and other.headers:
             changes["headers"] = {**other.headers, **self.headers}
-        if self.eta_ns is not None or self.countdown_ns is not None:  # the nearer time alone counts
+        if self.eta_ns is not None or self.countdown_ns is not None:  # only the nearer time counts
             changes["eta_ns"], changes["countdown_ns"] = self.eta_ns, self.countdown_ns
         if self.expires_ns is not None or self.expires_in_ns is not None:
             changes["expires_ns"], changes["expires_in_ns"] = self.expires_ns, self.expires_in_ns
@@ -204,13 +204,13 @@ def check_delay(task: str, eta_ns: int, now_ns: int, max_delay: float) -> None:
     """Refuse an ETA that the broker cannot wait for.
 
     Args:
-        task: its name.
+        task: the task's name.
         eta_ns: unix ns; 0: at once.
         now_ns: unix ns.
         max_delay: seconds for which the broker can delay a message.
 
     Raises:
-        LocalProtocolError: naming the task, the ETA and the longest delay.
+        LocalProtocolError: the ETA is too late. The message names the task, the ETA and the longest delay.
     """
     if (eta_ns - now_ns) / 1e9 > max_delay:
         raise LocalProtocolError(
@@ -223,7 +223,7 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
     """Check options by name.
 
     Raises:
-        TaskError, LocalProtocolError: naming task, option, value and what was expected.
+        TaskError, LocalProtocolError: an option is wrong. The message names task, option, value and expected values.
     """
     if not given:
         return NOTHING
@@ -249,15 +249,15 @@ def options_of(task: str, given: Mapping[str, Any]) -> Options:
 
 #: Celery's names of options of a call.
 ALIASES: Final = {"link": "on_success", "link_error": "on_error", "task_id": "uuid"}
-#: Options that only a call or a signature may have: each call of a task is a time and an id of its own.
+#: Options that only a call or a signature may have: each call of a task has its own time and id.
 CALL_ONLY: Final = frozenset({"countdown", "eta", "immutable", "uuid", "task_id"})
 
 
 def refuse_call_only(task: str, given: Mapping[str, Any]) -> None:
-    """Refuse, where a task is declared, what each call says for itself. Two calls with one id are one task to Go.
+    """Refuse options of a call in the declaration of a task. For Go, two calls with one id are one task.
 
     Raises:
-        TaskError: naming task and option.
+        TaskError: an option belongs to a call. The message names the task and the option.
     """
     for name in sorted(CALL_ONLY & {name for name, value in given.items() if value is not None}):
         raise TaskError(
@@ -266,10 +266,10 @@ def refuse_call_only(task: str, given: Mapping[str, Any]) -> None:
 
 
 def header(name: str, value: Any) -> msgspec.Raw:
-    """A header's value as canonical JSON. Only what every broker carries: str, bool, int, lists of them.
+    """A header's value as canonical JSON. Every broker carries str, bool, int and lists of them; refuse other types.
 
-    Go: a number survives Redis and SQS; on AMQP it makes the message unpublishable for Go, so the
-    AMQP transport refuses it.
+    Go: Redis and SQS carry a number. On AMQP, Go cannot publish a message with a number, so the AMQP transport refuses
+    it.
     """
     if isinstance(value, (list, tuple)):
         parts = [bytes(header(name, each)) for each in value if not isinstance(each, (list, tuple))]

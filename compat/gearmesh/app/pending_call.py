@@ -1,4 +1,4 @@
-"""A call that waits while it is sent together with others, in its thread or in its event loop."""
+"""A call that is sent together with others. Its thread or coroutine waits until it is finished."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MAX_DEAF_S: Final = 1.0
 
 
 class PendingCall:
-    """The Commit of one call, and what became of it.
+    """The Commit of one call, and its outcome.
 
     Args:
         commit: the call's message, with its PENDING state.
         loop: the running event loop; None: its caller is a thread that will block.
 
     Attributes:
-        began: monotonic time at which the caller came.
-        withdrawn: the caller waits no longer; the call is not sent unless it is on its way already.
-        error: the error that the caller raises. If it is None, and ``alone`` too, the broker has taken the call.
-        alone: the Commit that its caller is to send by itself, since it could not be sent with others.
-        finished: its caller was woken.
+        began: monotonic time at which the caller made the call.
+        withdrawn: True: the caller waits no longer; the call is not sent unless it is on its way already.
+        error: the error that the caller must raise. If ``error`` and ``alone`` are None, the broker has taken the call.
+        alone: the Commit that the caller must send by itself, since it could not be sent with others.
+        finished: True: the caller was woken.
     """
 
     __slots__ = ("_future", "_lock", "alone", "began", "commit", "error", "finished", "loop", "withdrawn")

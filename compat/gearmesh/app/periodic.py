@@ -1,4 +1,4 @@
-"""Periodic entries: an app says which signatures are due when, and schedulers (:mod:`gearmesh.scheduler`) send them."""
+"""Periodic tasks: an app declares signatures with their schedules, and a :mod:`gearmesh.scheduler` sends them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["CatchUp", "Periodic", "Periodics"]
 
-#: The missed firings that the scheduler makes up for: at most so many, those of so long a time, or (None) none.
+#: The missed firings that a scheduler sends later: the latest ones up to a number, those within a timedelta, or None.
 CatchUp = int | timedelta | None
 
 SECOND_NS = 10**9
-#: Nanoseconds between two firings where the schedule has no second one.
+#: Nanoseconds between two firings if the schedule has no second one.
 ASSUMED_INTERVAL_NS = 366 * 86_400 * SECOND_NS
-#: Seconds beyond the next firings for which it is known what was fired last.
+#: Seconds, beyond the next firings, for which the last firing stays stored.
 FIRED_RECORD_EXTRA_TTL_S = 30 * 86_400.0
 
 
@@ -37,11 +37,11 @@ class Periodic:
     checked there.
 
     Attributes:
-        name: unique in its app, and part of the lock's key, as ``spec`` is.
-        spec: with the time zone in front, if one was given.
+        name: a name that is unique in its app; name and ``spec`` are parts of the lock's key.
+        spec: the spec, with the time zone in front if one was given.
         what: a workflow, or a signature as it is on the wire, without ids.
-        schedule: what the spec means.
-        catch_up: what is fired of that which was missed.
+        schedule: the spec, parsed.
+        catch_up: the missed firings that a scheduler sends later.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Periodic:
     catch_up: CatchUp = None
 
     def next_times(self, count: int, after_ns: int | None = None) -> list[int]:
-        """The next moments, unix nanoseconds; fewer than ``count`` where there are no more. None: after now."""
+        """The next times (unix ns) after ``after_ns`` (None: now); fewer than ``count`` if the schedule ends."""
         after = time.time_ns() if after_ns is None else after_ns
         return list(islice(self.schedule.times(after), count))
 
     def next_after(self, due_ns: int) -> int:
-        """The moment at which it is due again (unix ns); a year later if it never is."""
+        """The time at which it is due again (unix ns); a year later if it is never due again."""
         following = self.schedule.next(due_ns)
         return due_ns + ASSUMED_INTERVAL_NS if following is None else following
 
     def deadlines(self, due: Sequence[int]) -> list[int]:
-        """Until when each of these is fired, if it could not be in time (unix ns): until it is due again, at least.
+        """The times until which a scheduler still sends each of these firings (unix ns), at least until the next one.
 
-        ``due``: moments one after the other, none left out.
+        ``due``: consecutive times of the schedule, without a gap.
         """
         if not due:
             return []
@@ -77,11 +77,11 @@ class Periodic:
         return deadlines
 
     def remembered(self, due_ns: int, until_ns: int) -> float:
-        """Seconds for which it should be known that this was fired, which was worth firing until ``until_ns``."""
+        """Seconds for which the firing of ``due_ns``, which is still sent until ``until_ns``, must stay stored."""
         return 2 * (until_ns - due_ns) / SECOND_NS + FIRED_RECORD_EXTRA_TTL_S
 
     def lock_key(self, executable: str) -> str:
-        """The name under which schedulers exclude each other."""
+        """The key of the lock by which schedulers exclude each other."""
         return periodic_lock(executable, self.name, self.spec)
 
 
@@ -100,7 +100,7 @@ class Periodics:
 
     @property
     def entries(self) -> Mapping[str, Periodic]:
-        """As they are now."""
+        """The entries at this moment, by name."""
         with self._lock:
             return MappingProxyType(dict(self._entries))
 
@@ -136,7 +136,7 @@ class Periodics:
         return entry
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call ``wake`` when an entry was added. Returns a function that ends that; twice is fine."""
+        """Call ``wake`` after each new entry. Returns a function that ends this; you may call it twice."""
         with self._lock:
             self._watches.append(wake)
 
@@ -148,7 +148,7 @@ class Periodics:
         return stop
 
     def _try(self, entry: Periodic) -> None:
-        """Make what it sends twice, as bytes, without sending it: every firing has ids of its own."""
+        """Encode an entry's messages twice without sending them, to check that every firing has its own ids."""
         first, second = self._planned(entry.what), self._planned(entry.what)
         if same := first & second:
             raise TaskError(f"uuid is {min(same)!r}, expected none: every firing gets ids of its own")
@@ -159,7 +159,7 @@ class Periodics:
         plan = self._plan(what)
         for message in plan.messages:
             message.written()
-        # A foreign signature's successors get theirs when they are sent.
+        # The successors of a signature that another program made get their UUIDs when they are sent.
         return {each.UUID for message in plan.messages for _, each in message.sig.walk()} - {""}
 
 
@@ -184,7 +184,7 @@ def _without_ids(what: Any) -> Any:
 
 def _bare(sig: Signature) -> Signature:
     bare: dict[int, Signature] = {}
-    for _, each in reversed(list(sig.walk())):  # what is below comes first
+    for _, each in reversed(list(sig.walk())):  # successors first
         bare[id(each)] = each.evolve(
             UUID="",
             OnSuccess=each.OnSuccess and tuple(below and bare[id(below)] for below in each.OnSuccess),
@@ -201,7 +201,7 @@ def _checked(name: str, catch_up: Any, schedule: Schedule) -> CatchUp:
     span = isinstance(catch_up, timedelta) and catch_up >= timedelta()
     if not number and not span:
         raise ConfigError(
-            f"periodic {name!r}: catch_up is {catch_up!r:.80}, expected how many firings (0 or more), "
+            f"periodic {name!r}: catch_up is {catch_up!r:.80}, expected a number of firings (0 or more), "
             "a timedelta, or None"
         )
     if not catch_up:

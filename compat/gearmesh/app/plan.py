@@ -1,8 +1,8 @@
-"""From a workflow to what goes to the broker and the backend: signatures, group metas, results.
+"""Plans workflows: makes the signatures, group metas and results that they need.
 
-Built from the end: a signature holds what follows it. ``si`` is translated by place: on the wire
-it is the *parent's* Immutable that keeps results from what follows it, except that a chord's body
-has its own, which then also keeps the body's results from what follows the body.
+A plan begins at the end of a workflow, since a signature holds its successors. On the wire, ``si`` is the *parent's*
+flag Immutable: it keeps the parent's results from all its successors. Only a chord's body has the flag itself, which
+then also keeps the body's results from the body's successors.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["EncodedMessage", "Plan", "PlannedMessage"]
 
 
 class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
-    """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and what else is to be known of it.
+    """A signature as bytes, to publish not before ``eta_ns`` (unix ns; 0: now), and the fields that a sender needs.
 
-    ``new_uuid``: its UUID was made for this call, and no state is stored under it before the message is sent.
+    ``new_uuid``: True: its UUID was made for this call, and no state is stored under it before the message is sent.
     """
 
     uuid: str
@@ -45,11 +45,11 @@ class EncodedMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def sig(self) -> Signature:
-        """The signature again, for those few who want to look at it."""
+        """The signature, decoded from the bytes. Few callers need it."""
         return decode(self.body)
 
     def written(self) -> EncodedMessage:
-        """Itself."""
+        """Return this message, which is already encoded."""
         return self
 
 
@@ -60,17 +60,17 @@ class PlannedMessage(msgspec.Struct, frozen=True, gc=False):
     eta_ns: int = 0
 
     def written(self) -> EncodedMessage:
-        """As it goes out. Raises LocalProtocolError if Go could not read it."""
+        """Encode the message. Raises LocalProtocolError if Go could not read it."""
         sig = self.sig
         return EncodedMessage(sig.UUID, sig.Name, sig.RoutingKey, encode(sig), self.eta_ns, sig.Priority)
 
 
 class _GroupBuild(msgspec.Struct):
-    """Membership of a group, which the last tasks of its members carry.
+    """A group that is being planned. The last task of each member carries these fields.
 
     Attributes:
         members: (UUID, name) of each of these tasks.
-        templates: of members without options, by the template of the same task outside of the group.
+        templates: the templates of members without options, by the template of the same task outside of the group.
     """
 
     group_uuid: str
@@ -88,7 +88,7 @@ class _GroupBuild(msgspec.Struct):
 
 
 class _Position(msgspec.Struct, frozen=True):
-    """The place of a node in its workflow: the arguments that others add to those of its first tasks."""
+    """The place of a node in its workflow, with the arguments that other tasks add to those of its first tasks."""
 
     before: tuple[ValueCodec, ...] = ()
     after: Sequence[ValueCodec] | None = ()
@@ -97,7 +97,7 @@ class _Position(msgspec.Struct, frozen=True):
 
 
 class _Continuation(msgspec.Struct, frozen=True):
-    """The signatures that follow a node, and if they want its results."""
+    """The signatures that follow a node, and whether they want its results."""
 
     sigs: tuple[Signature, ...] = ()
     wants: frozenset[bool] = frozenset()
@@ -114,10 +114,10 @@ class Plan:
     """Holds the signatures, group metas and states of some workflows before the first byte is sent.
 
     Attributes:
-        messages: to publish, in order.
-        metas: groups to store before.
-        members: (UUID, name) of all groups' members, whose PENDING is to be stored before.
-        connections: how many may send.
+        messages: the messages to publish, in order.
+        metas: the group metas to store before the messages are sent.
+        members: (UUID, name) of all groups' members, whose PENDING states are stored before the messages are sent.
+        connections: the number of connections that may send.
     """
 
     def __init__(self, app: PlanTarget, now_ns: int, defaults: Options = NOTHING) -> None:
@@ -131,15 +131,15 @@ class Plan:
         self._defaults = defaults
 
     def add(self, node: AnyNode) -> Result[Any]:
-        """Plan one workflow. Raises TaskError or LocalProtocolError for what cannot be sent."""
+        """Plan one workflow. Raises TaskError or LocalProtocolError if it cannot be sent."""
         if type(node) is TaskSignature and node.task.app is self.app:
-            return self.add_one(node)  # most are
+            return self.add_one(node)
         messages, result = self._node(node, _NOTHING_MORE, None, _FIRST)
         self.messages.extend(messages)
         return result
 
     def add_one(self, call: TaskSignature[Any]) -> AsyncResult[Any]:
-        """:meth:`add` for a single signature."""
+        """Plan a single signature; see :meth:`add`."""
         message, result = self._simple(call, None) or self._one(call, _NOTHING_MORE, None, _FIRST)
         self.messages.append(message)
         return result
@@ -147,10 +147,10 @@ class Plan:
     def _simple(
         self, call: TaskSignature[Any], tag: _GroupBuild | None
     ) -> tuple[EncodedMessage, AsyncResult[Any]] | None:
-        """Plan a task that nothing precedes or follows, and whose call has positional arguments and no options, as most
-        do.
+        """Plan a task without predecessors and successors, whose call has positional arguments and no options. Most
+        tasks are such.
 
-        None: it is another one, or something is wrong with it.
+        None: it is no such task, or an argument is wrong.
         """
         task = call.task
         if call.kwargs or not (call.options is task.options is self._defaults is NOTHING):
@@ -192,8 +192,8 @@ class Plan:
         )
         if options.countdown_ns is not None and not place.first:
             raise TaskError(
-                f"task {task.name!r}: countdown, but something runs before it and the wire has moments only; "
-                "use eta"
+                f"task {task.name!r}: countdown, but another task runs before it, and a message carries a time, not a "
+                "delay: use eta"
             )
         args = task.declaration.dump_args(
             node.args, node.kwargs, before=place.before, after=() if options.immutable else place.after
@@ -236,7 +236,7 @@ class Plan:
     def _with_own(
         self, node: TaskSignature[Any], children: Sequence[AnyNode], then: _Continuation
     ) -> _Continuation:
-        """The successors of the signature's own ``on_success``, and behind them those by its place in the workflow."""
+        """The successors in the signature's own ``on_success``, and then those of its place in the workflow."""
         place = _Position(after=_results_of(node))
         sigs: list[Signature] = []
         wants = set(then.wants)
@@ -320,7 +320,7 @@ class Plan:
 
 
 def _immutable(node: TaskSignature[Any], then: _Continuation, place: _Position) -> bool:
-    """The Immutable that says what ``node`` and what follows it want."""
+    """The flag Immutable of ``node``. Raises TaskError if one flag cannot express what the successors want."""
     wants = then.wants
     if len(wants) > 1:
         raise TaskError(
@@ -344,7 +344,7 @@ def _immutable(node: TaskSignature[Any], then: _Continuation, place: _Position) 
 
 
 def _wants(node: AnyNode) -> frozenset[bool]:
-    """True and False for the tasks that a node begins with: they want the results of the tasks before them, or not."""
+    """For the tasks with which a node begins: has True if one wants the results of the step before, False if not."""
     while isinstance(node, Chain):
         node = node.steps[0]
     if isinstance(node, TaskSignature):
@@ -354,7 +354,7 @@ def _wants(node: AnyNode) -> frozenset[bool]:
 
 
 def _results_of(node: AnyNode) -> Sequence[ValueCodec] | None:
-    """The results that the end of a node passes on; None: not known."""
+    """The types of the results that the end of a node passes on; None: unknown."""
     node = _end_of(node)
     if isinstance(node, TaskSignature):
         return node.task.declaration.results

@@ -1,4 +1,4 @@
-"""Publishing: PENDING before the message, everything once, in batches."""
+"""Publishes messages in batches, each message once and after its PENDING state."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["MAX_BATCH_MESSAGES", "Publisher", "RetryDecider"]
 
 log = logging.getLogger("gearmesh.publisher")
 
-#: Called with what went wrong: waits a while and returns True to try again, False to give up.
+#: Called with the error: waits a while and returns True to try again, or returns False to give up.
 RetryDecider = Callable[[BaseException], bool]
 
-#: Batches that may be on their way together, where the broker confirms some time later.
+#: Batches that may be on their way at the same time, if the broker confirms them some time later.
 MAX_BATCHES_IN_FLIGHT = 8
 #: Seconds between the first two attempts; the pauses double.
 FIRST_RETRY_DELAY_S = 0.05
@@ -43,8 +43,8 @@ FIRST_RETRY_DELAY_S = 0.05
 class Publisher:
     """Sends an app's calls in batches, and repeats a batch whose answer was lost. Safe in threads and after a fork.
 
-    A batch whose outcome is unknown (the connection broke before the answer) is repeated on a new connection until
-    ``config.publish_timeout``. Redis takes it once, by its token; RabbitMQ may have what it has not confirmed twice.
+    It repeats a batch whose outcome is unknown (the connection broke before the answer) on a new connection until
+    ``config.publish_timeout``. Redis takes the batch once, by its token; RabbitMQ may take unconfirmed messages twice.
 
     Args:
         config: gives the app's settings.
@@ -72,10 +72,11 @@ class Publisher:
         """Publish; in order unless there are several ``connections``.
 
         Args:
-            should_retry: decides in place of ``publish_timeout`` whether it is tried again.
+            should_retry: decides, in place of ``publish_timeout``, whether to try again.
 
         Raises:
-            PublishError: not done within ``publish_timeout`` seconds; names broker, queue and UUIDs' count.
+            PublishError: the broker did not take all messages within ``publish_timeout`` seconds. The text names the
+                broker, the queue, a task and, for several messages, their number.
         """
         if len(commits) == 1 and should_retry is None:
             self._send_one(commits[0])
@@ -88,10 +89,10 @@ class Publisher:
             self._send(batches, len(commits), should_retry)
 
     async def asend(self, commit: Commit) -> None:
-        """Publish one message without blocking the event loop. If it is cancelled before the message is on its way,
-        the message is not sent.
+        """Publish one message without blocking the event loop. If the caller is cancelled before the message is on its
+        way, the message is not sent.
 
-        Raises PublishError as :meth:`send`.
+        Raises PublishError; see :meth:`send`.
         """
         place = place_of(commit)
         if place is None:
@@ -112,7 +113,7 @@ class Publisher:
         *,
         should_retry: RetryDecider | None = None,
     ) -> None:
-        """Write states and group metas that must be there before anything is sent. Raises PublishError."""
+        """Write states and group metas that must be stored before a message is sent. Raises PublishError."""
         backend = self._backend()
 
         def store() -> None:
@@ -155,8 +156,8 @@ class Publisher:
     ) -> None:
         """Send the calls of several callers; see :class:`.Combiner`.
 
-        While the outcome of the batch is unknown it is repeated, without the calls whose time is over. After any other
-        error each caller goes on by itself, so the error that it gets is its own.
+        While the outcome of the batch is unknown, repeat it without the calls whose time is over. After any other error
+        each caller sends its call itself, so that it gets an error of its own call only.
         """
         timeout = self._config().publish_timeout
         with self._pool.acquire() as connection:
@@ -189,7 +190,7 @@ class Publisher:
         total: int,
         should_retry: RetryDecider | None = None,
     ) -> None:
-        """Send batches over one connection, in order; ``total`` messages are sent by this call, perhaps over others."""
+        """Send batches over one connection, in order; ``total`` counts the messages of other connections, too."""
         # Without the context manager, which takes time in every call of a task.
         connection = self._pool.take()
         try:
@@ -256,7 +257,7 @@ class Publisher:
         )
 
     def _queue(self, routing_key: str) -> str:
-        """A queue as its user knows it; on RabbitMQ the default one is reached by another routing key."""
+        """The name by which the user knows a queue; on RabbitMQ, another routing key may lead to the default queue."""
         config = self._config()
         if routing_key == config.default_routing_key != config.default_queue:
             return f"{config.default_queue!r} (routing key {routing_key!r})"

@@ -1,4 +1,4 @@
-"""Connections to the broker for publishing: each used by one thread at a time, kept for the next."""
+"""Keeps connections to the broker for publishing, each of which one thread uses at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["PublisherConnection", "PublisherPool"]
 
 
 class PublisherConnection:
-    """One connection with its channel and Flusher, and the name under which its batches are known.
+    """One connection with its channel and Flusher, and the name under which the broker knows its batches.
 
     Args:
         connect: makes a ``kombu.Connection``, not connected yet.
@@ -34,7 +34,7 @@ class PublisherConnection:
         self.connection_errors: tuple[type[BaseException], ...] = backend.connection_errors
 
     def token(self) -> Token:
-        """The name of the next batch; it stays the same when the batch is repeated."""
+        """Make the token of the next batch; a repeated batch keeps its token."""
         self._seq += 1
         return Token(self._producer, self._seq)
 
@@ -48,14 +48,14 @@ class PublisherConnection:
 
     @property
     def streams(self) -> bool:
-        """Several batches may be on their way over the open connection; False if there is none."""
+        """True if several batches may be on their way over the open connection; False if none is open."""
         return self._flusher is not None and self._flusher.streaming is not None
 
     def close(self) -> None:
         """Drop the connection. The next :meth:`flusher` opens another."""
         connection, self._connection, self._flusher = self._connection, None, None
         if connection is not None:
-            with contextlib.suppress(Exception):  # it may be what is broken
+            with contextlib.suppress(Exception):  # the connection may be broken
                 connection.close()
 
 
@@ -90,7 +90,7 @@ class PublisherPool:
         self.put_back(connection)
 
     def close(self) -> None:
-        """Close the connections that are not in use. Later ones are opened anew."""
+        """Close the connections that are not in use. Later calls open new ones."""
         idle = self._idle.get()
         while idle:
             with contextlib.suppress(IndexError):

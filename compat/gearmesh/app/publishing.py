@@ -1,4 +1,4 @@
-"""From a plan to the broker: hooks, PENDING states, group metas, messages."""
+"""Sends plans: calls hooks, stores PENDING states and group metas, and publishes messages."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class PlanSender:
         self.hooks: list[Hook] = []
 
     def exception_of(self, uuid: str) -> Exception | None:
-        """The exception of a task that has failed in this process, eagerly; None: there is none."""
+        """The exception with which a task of an eager app failed in this process; None if it did not fail here."""
         return self._eager.exception_of(uuid)
 
     def outgoing(self, sig: Signature) -> Signature:
-        """The signature after all hooks. Raises what they raise; TaskError if one changed its id."""
+        """Return the signature after all hooks. Raises their errors, and TaskError if a hook has changed its id."""
         for hook in self.hooks:
             changed = hook(sig)
             if changed is None or changed is sig:
@@ -55,7 +55,7 @@ class PlanSender:
         return sig
 
     def send(self, plan: Plan, should_retry: RetryDecider | None = None) -> None:
-        """Send all of a plan; nothing of it before all of it is known to be right.
+        """Check a whole plan, and then send all of it.
 
         ``should_retry``: see :meth:`~gearmesh.app.publisher.Publisher.send`.
         """
@@ -72,7 +72,7 @@ class PlanSender:
         self._publisher.send(commits, connections=plan.connections, should_retry=should_retry)
 
     async def asend(self, plan: Plan) -> None:
-        """:meth:`send` without blocking the event loop: in it, if the plan is one message that no hook looks at."""
+        """Do the same as :meth:`send` without blocking the event loop: one message without hooks needs no thread."""
         if len(plan.messages) != 1 or plan.metas or self.hooks or self._app.config.eager:
             await asyncio.to_thread(self.send, plan)
             return
@@ -80,7 +80,7 @@ class PlanSender:
         await self._publisher.asend(_commit(written, gotime.format_ns(plan.now_ns)))
 
     def _written(self, plan: Plan) -> list[EncodedMessage]:
-        """The messages of a plan as they go out. Raises what is wrong with them."""
+        """Call the hooks, and encode and check a plan's messages. Raises the hooks' errors, or LocalProtocolError."""
         messages: Sequence[PlannedMessage | EncodedMessage] = plan.messages
         if self.hooks:
             messages = [self._hooked(message, plan.now_ns) for message in messages]
@@ -110,7 +110,7 @@ class PlanSender:
     def _store(
         self, plan: Plan, written: Sequence[EncodedMessage], created: str, should_retry: RetryDecider | None
     ) -> None:
-        """Group metas and all PENDING states, which have to be there before any member is."""
+        """Store group metas and all PENDING states, which must exist before a member is sent."""
         named = dict(plan.members)
         named.update((each.uuid, each.name) for each in written)
         states = [
@@ -141,7 +141,7 @@ def ready(sig: Signature, queue: str, now_ns: int) -> PlannedMessage:
 
     Raises:
         TaskError: it has no name.
-        LocalProtocolError: Go could not read an argument, of its own or further down.
+        LocalProtocolError: Go could not read an argument, of this signature or of one inside it.
     """
     sig = workflow.prepare(sig, queue=queue, new_id=new_uuid)
     for _, each in sig.walk():

@@ -1,9 +1,9 @@
-"""Retry policies: which failures a worker tries again, and when, on top of the rule that the wire has.
+"""Retry policies: they decide which failures a worker tries again, and when, within Machinery's own rule.
 
-The wire knows how often (RetryCount, what is left) and how long the last pause was (RetryTimeout, whole seconds); Go
-waits for the first Fibonacci number of seconds above RetryTimeout. So RetryTimeout is written as the pause of the
-policy, rounded up and without its jitter: a Go worker that gets the next try goes on from there with a pause that is
-longer than the last one, and when the task comes back its policy goes on from Go's pause.
+A message has the number of retries left (RetryCount) and the last pause in whole seconds (RetryTimeout). Go waits for
+the first Fibonacci number of seconds above RetryTimeout. So gearmesh writes the policy's pause into RetryTimeout,
+rounded up and without jitter: a Go worker that gets the next try then waits for longer than the last pause. When the
+task comes back to Python, the policy goes on from Go's pause.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gearmesh.wire.signature import Signature
 
 __all__ = ["Retry", "cause_of", "next_try"]
 
-#: From here on every backoff has reached ``most``, whatever ``first``: 2**64 ms and the 64th Fibonacci number of ms are
-#: more than 1e9 seconds.
+#: After this many steps every backoff has reached ``most``, even with the smallest ``first``: 2**64 ms and the 64th
+#: Fibonacci number of ms are more than 1e9 seconds.
 MAX_BACKOFF_STEPS = 64
 
 Exceptions = tuple[type[BaseException], ...]
@@ -42,7 +42,7 @@ class Retry:
         most: the longest pause in seconds; from ``first`` to 1e9.
 
     Raises:
-        TaskError: naming the setting, its value and what was expected.
+        TaskError: a setting is wrong. The message names the setting, its value and the expected values.
     """
 
     max: int = 3
@@ -126,7 +126,7 @@ def next_try(policy: Retry | None, sig: Signature, exc: BaseException, now_ns: i
 
 
 def cause_of(exc: BaseException) -> BaseException:
-    """The exception that a task's ``retry()`` was given, else ``exc`` itself."""
+    """The exception that a task gave to ``retry()``, else ``exc`` itself."""
     return exc.error if isinstance(exc, RetryRequested) and exc.error is not None else exc
 
 

@@ -1,7 +1,7 @@
-"""Revoked tasks: every worker knows them within moments, at no cost while no task is revoked.
+"""Tells workers within moments which tasks are revoked, at no cost while no task is revoked.
 
-A backend that can do it keeps an index of revoked UUIDs and announces each; a worker subscribes before it runs its
-first task, reads the index then and after each lost connection, and otherwise looks only into its own memory.
+A backend with revocations keeps an index of revoked UUIDs and announces each. A worker subscribes before it runs its
+first task, and reads the index then and after each lost connection. Otherwise it looks only into its own memory.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ __all__ = ["DEFAULT_REVOCATION_TTL_S", "REVOKED_ERROR", "Revocations"]
 
 log = logging.getLogger("gearmesh.revocations")
 
-#: Seconds for which a revocation is remembered where nothing else is said: a week.
+#: Seconds for which workers remember a revocation by default: a week.
 DEFAULT_REVOCATION_TTL_S = 7 * 86400.0
 #: The Error of a revoked task's FAILURE.
 REVOKED_ERROR = "revoked"
 #: The first sweep for expired revocations comes once this many are known.
 MIN_SWEEP_SIZE = 1000
 
-#: A function that is told of UUIDs which have just become known as revoked.
+#: A function that gets the UUIDs of tasks that this process has just learned to be revoked.
 Told = Callable[[set[str]], object]
 
 
 class Revocations:
-    """Keeps the UUIDs of revoked tasks in memory, as the backend announces them. Make one a process (see
+    """Keeps the UUIDs of revoked tasks in memory, as the backend announces them. Make one for each process (see
     :class:`~gearmesh.process_local.ProcessLocal`).
 
     Attributes:
-        active: False while :meth:`revoked` could only say no, so that who is in a hurry need not call it.
+        active: False while :meth:`revoked` would find no revoked task, so that a worker can save the call.
     """
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = time.monotonic) -> None:
         self._backend = backend
         self._clock = clock
         self._lock = threading.Lock()
-        #: UUID -> clock time at which it is revoked no more
+        #: UUID -> clock time at which the revocation ends
         self._known: dict[str, float] = {}
         self._listeners: tuple[Told, ...] = ()
         self._unwatch: Callable[[], None] | None = None
         self._look_at = MIN_SWEEP_SIZE
-        #: the index was read; from then on announcements do
+        #: True: the index was read; from then on, announcements are enough
         self._loaded = False
         self.active = isinstance(backend, SupportsRevocation)
 
     def revoke(self, uuids: Sequence[str], lasts: float | timedelta = DEFAULT_REVOCATION_TTL_S) -> None:
-        """Revoke tasks, see :meth:`gearmesh.App.revoke`. Connection errors go through.
+        """Revoke tasks, see :meth:`gearmesh.App.revoke`. Raises the backend's connection errors.
 
         Raises:
             TaskError: ``uuids`` or ``lasts`` is wrong.
@@ -67,14 +67,14 @@ class Revocations:
             raise BackendError("tasks can't be revoked: this result backend keeps no revocations")
         if uuids:
             self._backend.revoke(uuids, seconds)
-        if self._loaded:  # who revokes and runs in one process need not wait for the announcement
+        if self._loaded:  # this process need not wait for its own announcement
             self._learn(dict.fromkeys(uuids, seconds))
 
     def revoked(self, uuids: Iterable[str]) -> set[str]:
-        """Those of ``uuids`` that are revoked, as far as this process knows.
+        """Return those of ``uuids`` that this process knows to be revoked.
 
-        The first call reads the index; after that there are no requests. If the backend is away then, all that are
-        revoked are told as soon as it is back.
+        The first call reads the index; later calls send no requests. If the backend is unreachable at the first call,
+        this process learns of all revoked tasks as soon as the backend is back.
         """
         if not self._loaded:
             self._load()
@@ -85,10 +85,10 @@ class Revocations:
         return {uuid for uuid in uuids if known.get(uuid, 0.0) > now}
 
     def watch(self, told: Told) -> Callable[[], None]:
-        """Call ``told`` with UUIDs as they become revoked, from a thread that is not the caller's.
+        """Call ``told`` with UUIDs as they become revoked, from another thread.
 
-        What was known before is not told: ask :meth:`revoked`. Returns a function that ends it; with the last watch
-        the subscription ends, too, until the next question or watch.
+        It does not get UUIDs that were known before: :meth:`revoked` returns these. Returns a function that ends the
+        watch. The last watch also ends the subscription, until the next call of :meth:`revoked` or ``watch``.
         """
         with self._lock:
             self._listeners += (told,)
@@ -104,7 +104,7 @@ class Revocations:
         return stop
 
     def close(self) -> None:
-        """Listen no more. Asking again begins anew."""
+        """End the subscription. The next call of :meth:`revoked` or :meth:`watch` begins a new one."""
         with self._lock:
             unwatch, self._unwatch = self._unwatch, None
             self._loaded = False
@@ -114,7 +114,7 @@ class Revocations:
             unwatch()
 
     def _load(self) -> None:
-        """Subscribe, then read the index: nothing falls between the two."""
+        """Subscribe, and then read the index, so that no revocation is lost in between."""
         backend = self._backend
         if not isinstance(backend, SupportsRevocation):
             return
@@ -149,7 +149,7 @@ class Revocations:
                     log.exception("%r raised when it was called with revoked tasks", told)
 
     def _put(self, revoked: dict[str, float]) -> None:
-        """Remember these; forget, now and then, what is over. Who reads takes no lock."""
+        """Remember revocations, and now and then forget those that have ended. Readers take no lock."""
         now = self._clock()
         known = self._known
         for uuid, seconds in revoked.items():

@@ -1,4 +1,4 @@
-"""Settings of running a task, apart from those of sending it; checked when the task is declared."""
+"""Settings for running a task, unlike the options for sending it. They are checked when the task is declared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearmesh.habits import unknown_option
 __all__ = ["settings_of"]
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/([smh])")
-#: Settings of a task that is here.
+#: Settings of a task that has a function.
 SETTING_NAMES = ("retry", "rate", "unique_for", "soft_limit", "hard_limit", "bind")
 #: Celery's names of the same settings.
 _CELERY_LIMIT_NAMES = {"time_limit": "hard_limit", "soft_time_limit": "soft_limit", "rate_limit": "rate"}
@@ -28,7 +28,7 @@ _RETRY_NAMES = (
     "retry_backoff_max",
     "retry_jitter",
 )
-#: Retries of Celery's ``max_retries=None``.
+#: The number of retries for Celery's ``max_retries=None``.
 _UNLIMITED_RETRIES = 2**31
 #: A policy's settings by Celery's names.
 _CELERY_RETRY_NAMES = {
@@ -41,7 +41,7 @@ _CELERY_RETRY_NAMES = {
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_RETRY_DELAY_S = 180.0
 DEFAULT_BACKOFF_MAX_S = 600.0
-#: Options of Celery's tasks that say what is done anyway, by the values that say so.
+#: Celery's task options that gearmesh always fulfils, with the values that it fulfils.
 _IMPLIED_OPTIONS: Mapping[str, Any] = {
     "acks_late": True,
     "ignore_result": False,
@@ -55,12 +55,12 @@ _SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def settings_of(task: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings among what ``@app.task(…)`` was given, checked; and the rest, its options.
+    """Check the arguments of ``@app.task(…)``; return the settings among them, and the others, which are its options.
 
     A retry policy's ``max`` becomes the option ``retry_count``, unless that is given.
 
     Raises:
-        TaskError: naming task, setting, value and what was expected.
+        TaskError: a setting is wrong. The message names task, setting, value and the expected values.
     """
     rest = _from_celery(task, given)
     refuse_call_only(task, rest)
@@ -94,7 +94,7 @@ def _from_celery(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with Celery's names replaced by gearmesh's.
 
     Raises:
-        TaskError: one is given by both names, or says something that cannot be kept.
+        TaskError: a setting is given by both names, or has a value that gearmesh cannot fulfil.
     """
     rest = dict(given)
     per_second = rest.get("rate_limit")
@@ -129,7 +129,7 @@ def _retry_from(task: str, asked: Mapping[str, Any]) -> Retry:
     """Celery's settings as a policy. Without autoretry_for only ``task.retry()`` tries again.
 
     Raises:
-        TaskError: naming task, setting, value and what was expected.
+        TaskError: a setting is wrong. The message names task, setting, value and the expected values.
     """
     backoff = asked.get("retry_backoff", False)
     delay = _number(task, "default_retry_delay", asked.get("default_retry_delay", DEFAULT_RETRY_DELAY_S))
@@ -174,7 +174,7 @@ def _pause(task: str, rate: Any) -> float | None:
 
 
 def _limit(task: str, name: str, value: Any, *, zero: bool = False) -> float | None:
-    """``zero``: it is allowed, and means never."""
+    """Check seconds. ``zero``: True: 0 is allowed, and means never."""
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""A task: a function that stays a function, and can be sent; or a name that only others run."""
+"""A task: a function that can also be sent to workers, or the name of a task that only another program runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Task(Generic[P, R, C]):
     """A function that workers run by its name; ``@app.task`` and ``app.remote`` make it.
 
     Attributes:
-        name: as it is on the wire.
+        name: the task's name on the wire.
         app: the app it belongs to. A task of ``@gearmesh.task`` gets it later, from ``App(include=…)``.
         fn: the function as workers call it; None for a remote task.
         retry_policy: which of its failures are tried again, and when. None: all of them, with Fibonacci pauses, as in
@@ -107,7 +107,7 @@ class Task(Generic[P, R, C]):
     def __repr__(self) -> str:
         return f"<Task {self.name}{'' if self.fn else ' (remote)'}>"
 
-    if not TYPE_CHECKING:  # a checker knows by itself which names there are
+    if not TYPE_CHECKING:  # with __getattr__, a type checker would accept every name
 
         def __getattr__(self, name: str) -> Any:
             if name == "app":
@@ -121,7 +121,7 @@ class Task(Generic[P, R, C]):
         """Call the function, here and now."""
         if self.fn is None:
             raise TaskError(f"task {self.name!r} is remote: it can be sent, but not called here")
-        return self.fn(*args, **kwargs)  # a bound one gets the task put in front
+        return self.fn(*args, **kwargs)  # for a bound task, ``fn`` puts the task in front
 
     @property
     def request(self) -> TaskContext:
@@ -136,7 +136,7 @@ class Task(Generic[P, R, C]):
 
     @property
     def max_retries(self) -> int | None:
-        """Celery's name of the retry policy's ``max``; None where there is no policy."""
+        """Celery's name of the retry policy's ``max``; None if there is no policy."""
         return None if self.retry_policy is None else self.retry_policy.max
 
     def retry(
@@ -149,7 +149,7 @@ class Task(Generic[P, R, C]):
 
         Args:
             exc: the error with which the task fails if no retry is left; None: the exception that is being handled.
-            countdown: seconds (or a timedelta) until the next try; None: as the retry policy says.
+            countdown: seconds (or a timedelta) until the next try; None: the pause of the retry policy.
             max_retries: fail if this number of retries was used; None: the number that the message carries decides.
 
         Raises:
@@ -184,7 +184,7 @@ class Task(Generic[P, R, C]):
         return self.starmap((value,) for value in values)
 
     def chunks(self, calls: Iterable[Sequence[Any]], size: int) -> NoReturn:
-        """Celery's chunks have no equal here."""
+        """Raise TaskError: Celery's chunks have no equal here."""
         raise TaskError(
             f"task {self.name!r}: chunks would need one message with several calls, which Machinery does not have; "
             "starmap(calls) sends them in batches, as separate tasks"
@@ -193,8 +193,8 @@ class Task(Generic[P, R, C]):
     def call(self, values: list[Any]) -> tuple[TaskResult, ...]:
         """Run the function on the values that :attr:`read_args` returned.
 
-        Raises what the function raises, and LocalProtocolError if a result does not fit its Go type. A coroutine
-        function gets an event loop of its own; use :meth:`acall` if a loop is already running.
+        Raises the function's errors, and LocalProtocolError if a result does not fit its Go type. A coroutine function
+        gets an event loop of its own; use :meth:`acall` if a loop is already running.
         """
         if self.is_async:
             return asyncio.run(self.acall(values))
@@ -202,7 +202,7 @@ class Task(Generic[P, R, C]):
         return self.dump_results(cast("Callable[..., Any]", self.fn)(*values))
 
     async def acall(self, values: list[Any]) -> tuple[TaskResult, ...]:
-        """:meth:`call` for a coroutine function."""
+        """Run a coroutine function; see :meth:`call`."""
         assert self.fn is not None
         return self.dump_results(await cast("Callable[..., Any]", self.fn)(*values))
 
@@ -241,7 +241,7 @@ class Task(Generic[P, R, C]):
         return TaskSignature(self, args, kwargs)
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> TaskSignature[R]:
-        """As :meth:`s`, but it does not get the results of the step before."""
+        """The same as :meth:`s`, but the task does not get the results of the step before."""
         return TaskSignature(self, args, kwargs, _IMMUTABLE)
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
@@ -268,7 +268,7 @@ class Task(Generic[P, R, C]):
         return TaskSignature(self, tuple(args), kwargs).apply_async(**options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
-        """:meth:`delay` without blocking the event loop.
+        """Do the same as :meth:`delay` without blocking the event loop.
 
         If the call is cancelled before its message is on the way, nothing is sent.
         """
@@ -281,7 +281,7 @@ class Task(Generic[P, R, C]):
         kwargs: Mapping[str, Any] | None = None,
         **options: Unpack[OptionSet],
     ) -> AsyncResult[R]:
-        """:meth:`apply_async` without blocking the event loop."""
+        """Do the same as :meth:`apply_async` without blocking the event loop."""
         return await TaskSignature(self, tuple(args), kwargs).aapply_async(**options)
 
     def AsyncResult(self, task_id: str) -> AsyncResult[R]:  # noqa: N802 - Celery's name

@@ -19,7 +19,7 @@ __all__ = ["release_claims", "send_once"]
 
 #: Seconds for which a claim's holder may be without a state: between claiming and storing its PENDING.
 MAX_STATELESS_CLAIM_S: Final = 0.2
-#: Seconds between two looks at it.
+#: Seconds between two reads of the holder's state.
 CLAIM_POLL_INTERVAL_S: Final = 0.02
 
 _encode = msgspec.json.Encoder().encode
@@ -32,7 +32,7 @@ def send_once(
     store_pending: Callable[[], None],
     send: Callable[[], None],
 ) -> str:
-    """Send, unless the same name and arguments were sent within ``seconds``; the UUID of the call that is queued.
+    """Send a call, unless one with the same name and arguments is queued; return the UUID of the queued call.
 
     A call counts as queued while its claim lasts and its state is stored. A call that was forgotten, or whose state has
     expired, no longer counts: no caller could wait for it. So the holder of a claim stores its PENDING before it sends,
@@ -50,7 +50,7 @@ def send_once(
 
     Raises:
         TaskError: the backend can't keep claims.
-        Exception: what ``store_pending`` and ``send`` raise, and the backend's ``connection_errors``.
+        Exception: the errors of ``store_pending`` and ``send``, and the backend's ``connection_errors``.
     """
     if not isinstance(backend, SupportsClaims):
         raise TaskError(

@@ -1,4 +1,4 @@
-"""Decides that a publish is tried again, with growing pauses, while its caller has time."""
+"""Decides whether to try a publish again: yes, with growing pauses, until its time is over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearmesh.units import duration
 
 __all__ = ["UntilTimeout"]
 
-#: Seconds that a server may be unreachable before that is logged.
+#: Seconds that a server may be unreachable before this is logged.
 OUTAGE_LOG_DELAY_S = 1.0
 
 

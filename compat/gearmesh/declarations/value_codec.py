@@ -114,7 +114,7 @@ def of_annotation(annotation: Any) -> ValueCodec:
     """The slot of a Python annotation (already evaluated); a ``str`` is a Go type's name.
 
     Raises:
-        TaskError: the annotation has no Go type; the message names it and what was expected.
+        TaskError: the annotation has no Go type. The message names it and the types that have one.
     """
     if isinstance(annotation, str):
         return of_go(annotation)

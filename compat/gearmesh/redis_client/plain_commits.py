@@ -56,7 +56,7 @@ class Sorted(NamedTuple):
 
 
 class PlainCommits:
-    """Runs ``call.lua``, ``publish.lua`` and ``settle.lua``, which do what nearly all Commits need.
+    """Runs ``call.lua``, ``publish.lua`` and ``settle.lua``, which suffice for nearly all Commits.
 
     Args:
         held_key: returns the key of the hash in which a delivery's consumer holds it.

@@ -45,7 +45,7 @@ PENDING_WARNING_S: Final = 60.0
 
 
 class Result(ABC, Generic[T_co]):
-    """The result of one task or of a workflow. Each subclass says which tasks end it, and what its value is.
+    """The result of one task or of a workflow. Each subclass names the tasks that end it, and makes its value.
 
     Attributes:
         app: reads the states; an :class:`~gearmesh.App`.

@@ -231,7 +231,7 @@ def test_what_the_wire_cannot_say(t: Tasks, sent: Sent) -> None:
         chord(pair, pair)
     with pytest.raises(TaskError, match="put a task between them"):
         chord(pair, chain(chord(pair, t.add.s()), t.add.s()))
-    with pytest.raises(TaskError, match="countdown, but something runs before"):
+    with pytest.raises(TaskError, match="countdown, but another task runs before"):
         chain(t.add.s(1), t.add.s(2).set(countdown=1)).delay()
     for make in (chain, group):
         with pytest.raises(TaskError, match="empty"):
