@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 from uuid import uuid4
 
@@ -24,8 +25,10 @@ from gearmesh.worker.worker import Worker
 
 __all__ = ["ShadowRun"]
 
-#: Seconds between two reads of the awaited states.
+#: Seconds between two reads of an awaited state at first; later, a share of the time for which the run has awaited it.
+#: DynamoDB charges for each read, and while one program reads a state in RabbitMQ, no other finds it.
 POLL_INTERVAL_S: Final = 0.02
+POLL_INTERVAL_SHARE: Final = 0.05
 #: States that are read at once.
 MAX_READ_STATES: Final = 200
 #: Seconds for which the run waits for the final state of the real worker.
@@ -132,8 +135,10 @@ class ShadowRun:
     def _compare_all(self) -> None:
         """Read the states of the calls until the run is over."""
         while not self._stop.wait(POLL_INTERVAL_S):
+            now = time.monotonic()
             with self._lock:
-                batch = list(self._calls)[:MAX_READ_STATES]
+                due = (uuid for uuid, call in self._calls.items() if call.read_at <= now)
+                batch = list(islice(due, MAX_READ_STATES))
             if not batch:
                 continue
             try:
@@ -161,6 +166,7 @@ class ShadowRun:
         elif outcome is not None and now > call.until:
             self._report.add_unanswered(outcome.task)
         else:
+            call.read_at = now + max(POLL_INTERVAL_S, POLL_INTERVAL_SHARE * (now - call.since))
             self._calls[uuid] = call  # at the end, so that the next batch begins with the others
 
 
@@ -169,6 +175,8 @@ class _Call:
     """One call: its trial, and the real run as its states show it. Times are monotonic seconds."""
 
     until: float
+    since: float = field(default_factory=time.monotonic)
+    read_at: float = 0.0
     outcome: Outcome | None = None
     begun: float | None = None
     final: TaskState | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,34 @@ def test_planted_differences_are_found_and_nothing_is_touched(redis_url: str) ->
         "result 1 is '5997.00 EUR' in Python, and '5997 EUR' in the worker",
     }
     assert report.ready("price")
+
+
+def test_a_long_task_is_not_read_all_the_time(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads cost on DynamoDB, and disturb other readers on RabbitMQ."""
+    go = App(redis_url, redis_url)
+
+    @go.task
+    def price(n: int) -> str:
+        time.sleep(4)
+        return "1 EUR"
+
+    reads: list[int] = []
+    read = App.states
+
+    def counted(app: App, uuids: Sequence[str]) -> list[TaskState | None]:
+        reads.append(len(uuids))
+        return read(app, uuids)
+
+    with App(redis_url, redis_url) as producer, go, Worker(go, concurrency=1, task_log_limit=0):
+        copies = copy_calls(producer, ["price"], 1.0)
+        producer.send_task("price", [1])
+        copies.close()
+        report = ShadowReport(threshold=1.0, least=1)
+        monkeypatch.setattr(App, "states", counted)
+        with python_version(redis_url) as app, ShadowRun(app, ["price"], report) as run:
+            run.wait(1, 60)
+    assert report.tasks["price"].compared == 1
+    assert len(reads) < 100, "in the 4 s of the real run; 180 if it is read every 20 ms"
 
 
 def test_a_call_that_python_does_not_take_has_crashed(redis_url: str) -> None:
