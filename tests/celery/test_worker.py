@@ -17,7 +17,7 @@ from gearmesh.wire.codec import decode
 
 from .conftest import Place
 from .processes import CeleryProcess
-from .project import make_app
+from .project import GO_QUEUE, make_app
 from .test_crossing import arg, sig
 
 pytestmark = pytest.mark.usefixtures("on_redis")
@@ -93,6 +93,8 @@ def test_remote_control(place: Place) -> None:
     assert {"add", "gearmesh.apply", "gearmesh.chord", "gearmesh.failed"} <= set(registered)
     (queues,) = eventually(inspect.active_queues).values()
     assert [queue["name"] for queue in queues] == ["celery"]
+    (stats,) = eventually(inspect.stats).values()
+    assert stats["broker"]["transport_options"]["go_tasks"]["multiply"] == GO_QUEUE
 
 
 def test_events(place: Place) -> None:

@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 from celery import signals
+from celery.utils.saferepr import saferepr
+from celery.utils.serialization import jsonify
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from gearmesh.celery.setup import bridge_of
@@ -17,6 +19,15 @@ __all__ = ["Consumer"]
 log = logging.getLogger("gearmesh.celery")
 
 
+class _Blueprint(CeleryConsumer.Blueprint):  # type: ignore[misc]
+    """The parts of the consumer, which ``celery inspect stats`` and Flower ask about the broker."""
+
+    def info(self, parent: Any) -> dict[str, Any]:
+        """Celery's hook. The transport options have values that are not JSON, and the reply to a question is JSON."""
+        found: dict[str, Any] = jsonify(super().info(parent), unknown_type_filter=saferepr)
+        return found
+
+
 class Consumer(CeleryConsumer):  # type: ignore[misc]
     """Lets a Celery worker park messages that it cannot run: ``worker_consumer = "gearmesh.celery:Consumer"``.
 
@@ -24,6 +35,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
     returns to the queue's tail at once, later after growing pauses, and becomes a dead letter in the end. A message
     that cannot be read becomes a dead letter at once. ``gearmesh dead`` lists dead letters.
     """
+
+    Blueprint = _Blueprint
 
     def __init__(self, on_task_request: Any, *args: Any, app: Any = None, **kwargs: Any) -> None:
         self.bridge = bridge_of(app)
