@@ -49,7 +49,7 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
     """
     headers = message.headers
     origin = headers.get(ORIGIN_HEADER)
-    base = decode(origin.encode()) if isinstance(origin, str) else Signature()
+    base = _origin_of(message)
     args = _typed(message.args, base)
     has_types = len(args) == len(message.args)
     args = args if has_types else ()
@@ -79,6 +79,20 @@ def to_wire(message: TaskMessage, *, queue: str, results: bool = True) -> Signat
         Headers={**(base.Headers or {}), **outside, CELERY_HEADER: _packed(packed)},
         Priority=message.priority,
     )
+
+
+def _origin_of(message: TaskMessage) -> Signature:
+    """The signature of the Go program that made this call; an empty one for Celery's own calls."""
+    origin = message.headers.get(ORIGIN_HEADER)
+    if origin is None:
+        return Signature()
+    try:
+        return decode(origin.encode())
+    except (ProtocolError, AttributeError):
+        raise LocalProtocolError(
+            f"task {message.name!r}: header {ORIGIN_HEADER!r} is {origin!r:.80}, expected another name for it: "
+            "the bridge has a header of that name"
+        ) from None
 
 
 def _typed(values: Sequence[Any], base: Signature) -> tuple[Arg, ...]:

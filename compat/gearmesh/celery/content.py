@@ -48,9 +48,19 @@ def usual_headers() -> dict[str, Any]:
     return {**DEFAULT_HEADERS, "timelimit": [None, None], "stamps": {}}
 
 
-def priority_of(value: Any) -> int:
-    """A priority as Go keeps it, 0 to 255; any other value becomes 0."""
-    return value if isinstance(value, int) and 0 <= value < 256 else 0
+def priority_of(value: Any, name: str) -> int:
+    """A priority as Go keeps it, 0 to 255; None becomes 0. ``name``: the task's.
+
+    Raises:
+        LocalProtocolError: it is another value.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, int) or not 0 <= value < 256:
+        raise LocalProtocolError(
+            f"task {name!r}: priority is {value!r:.80}, expected a whole number from 0 to 255"
+        )
+    return value
 
 
 class TaskMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +114,7 @@ def read(
             f"task {headers['task']!r}: content type {content_type!r}, expected JSON or MessagePack: "
             "set task_serializer = 'json' (gearmesh does not send pickle and yaml)"
         )
-    content = _load(body, content_type)
+    content = _load(body, content_type, headers.get("task"))
     if "task" in headers:
         try:
             args, kwargs, embed = content
@@ -127,20 +137,23 @@ def read(
         args=args,
         kwargs=kwargs,
         embed=embed or {},
-        priority=priority_of(properties.get("priority")),
+        priority=priority_of(properties.get("priority"), str(headers["task"])),
         reply_to=str(properties.get("reply_to") or ""),
         properties={name: properties[name] for name in properties.keys() & _CHOSEN if properties[name]},
         content="json" if content_type == JSON else "msgpack",
     )
 
 
-def _load(body: bytes | str, content_type: str) -> Any:
+def _load(body: bytes | str, content_type: str, name: object) -> Any:
     try:
         if content_type == JSON:
             return json.loads(body)
         return plain(msgspec.msgpack.decode(body if isinstance(body, bytes) else body.encode()))
     except (ValueError, msgspec.MsgspecError, RecursionError) as exc:
-        raise LocalProtocolError(f"a message's content cannot be read: {exc}") from exc
+        called = "a message" if name is None else f"task {name!r}"
+        # A group, chain or chord is a dictionary with a length of its own, and MessagePack writes that length.
+        advice = "" if content_type == JSON else "; if it has a workflow in it, set task_serializer = 'json'"
+        raise LocalProtocolError(f"{called}: its content cannot be read: {exc}{advice}") from exc
 
 
 def _headers_of_protocol_1(content: Mapping[str, Any]) -> dict[str, Any]:

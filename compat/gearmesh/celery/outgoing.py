@@ -217,7 +217,7 @@ def _message(
         args=list(args),
         kwargs=kwargs,
         embed=embed,
-        priority=priority_of(options.get("priority")),
+        priority=priority_of(options.get("priority"), step["task"]),
         reply_to=options.get("reply_to") or "",
     )
 

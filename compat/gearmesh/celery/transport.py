@@ -8,15 +8,18 @@ pass messages on their way in to :func:`_to_protocol_2`.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from celery._state import _get_active_apps, get_current_app
 from kombu.compression import decompress
+from kombu.transport.native_delayed_delivery import MAX_NUMBER_OF_BITS_TO_USE
+from kombu.transport.virtual.exchange import STANDARD_EXCHANGE_TYPES
 
 from gearmesh.celery.bridge import Bridge
 from gearmesh.celery.checks import TRANSPORTS
@@ -44,6 +47,9 @@ __all__ = ["AMQPTransport", "MemoryTransport", "Transport"]
 
 log = logging.getLogger("gearmesh.celery")
 
+#: The beginning of a routing key that says how long RabbitMQ is to delay the message.
+_DELAY_LEVELS: Final = re.compile(rf"^(?:[01]\.){{{MAX_NUMBER_OF_BITS_TO_USE}}}")
+
 
 class TaskPublisher:
     """Publishes a Celery app's tasks through one channel. Belongs to the channel's thread.
@@ -52,9 +58,7 @@ class TaskPublisher:
     """
 
     def __init__(self, channel: Any) -> None:
-        client = channel.connection.client
-        found = client.transport_options.get("bridge")
-        self.bridge = found if isinstance(found, Bridge) else _find_bridge(client)
+        self.bridge = _bridge_for(channel.connection.client)
         self._channel = channel
 
     @cached_property
@@ -70,7 +74,16 @@ class TaskPublisher:
         return bool(self._channel.typeof(exchange).type == "fanout")
 
     def queues(self, exchange: str, routing_key: str) -> list[str]:
-        """The queues that a message to this exchange reaches."""
+        """The queues that a message to this exchange reaches. Raises ConfigError if there is none: it would be lost."""
+        found = self._reached(exchange, routing_key)
+        if not found:
+            raise ConfigError(
+                f"no queue of task_queues is bound to exchange {exchange!r} by {routing_key!r}: "
+                "name the task's queue (queue=…)"
+            )
+        return found
+
+    def _reached(self, exchange: str, routing_key: str) -> list[str]:
         return list(self._channel._lookup(exchange, routing_key))
 
     def publish(self, message: TaskMessage, queue: str) -> None:
@@ -101,16 +114,24 @@ class _AMQPTaskPublisher(TaskPublisher):
     def is_fanout(self, exchange: str) -> bool:
         return {str(queue.exchange.type) for queue in self._bound_to(exchange)} == {"fanout"}
 
-    def queues(self, exchange: str, routing_key: str) -> list[str]:
+    def _reached(self, exchange: str, routing_key: str) -> list[str]:
         if not exchange:
             return [routing_key]
-        found = [queue.name for queue in self._bound_to(exchange) if queue.routing_key == routing_key]
-        if not found:
-            raise ConfigError(
-                f"no queue of task_queues is bound to exchange {exchange!r} by {routing_key!r}: "
-                "name the task's queue (queue=…)"
-            )
-        return found
+        undelayed = _DELAY_LEVELS.sub("", routing_key)
+        if undelayed != routing_key:
+            # The exchange by which Celery delays tasks of quorum queues. The signature has the ETA.
+            bound, routing_key = self.bridge.celery.amqp.queues.values(), undelayed
+        else:
+            bound = self._bound_to(exchange)
+        return [queue.name for queue in bound if self._is_reached(queue, routing_key)]
+
+    def _is_reached(self, queue: Any, routing_key: str) -> bool:
+        kind = STANDARD_EXCHANGE_TYPES.get(queue.exchange.type)
+        if kind is None:
+            return False
+        rules = kind(self._channel)
+        bound = rules.prepare_bind(queue.name, queue.exchange.name, queue.routing_key, {})
+        return bool(rules.lookup([bound], queue.exchange.name, routing_key, None))
 
     def _bound_to(self, exchange: str) -> list[Any]:
         queues = self.bridge.celery.amqp.queues.values()
@@ -218,8 +239,14 @@ def _reject(message: Any, requeue: bool = False) -> None:
     message._state = "REJECTED"
 
 
-def _find_bridge(client: Any) -> Bridge:
-    """Find the bridge for the first publish of an app that has the settings but did not call :func:`.configure`."""
+def _bridge_for(client: Any) -> Bridge:
+    """The bridge of a connection's app. An app that has the settings but did not call :func:`.configure` joins here.
+
+    Raises ConfigError if no Celery app has this broker.
+    """
+    found = client.transport_options.get("bridge")
+    if isinstance(found, Bridge):
+        return found
     for app in dict.fromkeys((get_current_app(), *_get_active_apps())):
         if app.conf.broker_transport in TRANSPORTS.values():
             theirs = app.connection_for_write()
@@ -228,7 +255,7 @@ def _find_bridge(client: Any) -> Bridge:
                 for name in ("hostname", "port", "virtual_host", "userid")
             ):
                 bridge = bridge_of(app)
-                client.transport_options = {**client.transport_options, "bridge": bridge}
+                client.transport_options = {**client.transport_options, **app.conf.broker_transport_options}
                 return bridge
     raise ConfigError("no Celery app has these broker settings: gearmesh's transports for Celery need an app")
 
@@ -262,6 +289,11 @@ class AMQPTransport(amqp.Transport):
 
     Connection = _AMQPConnection
     implements = amqp.Transport.implements.extend(asynchronous=True)
+
+    def establish_connection(self) -> Any:
+        """kombu's hook. The connection needs the options as the bridge has read them."""
+        _bridge_for(self.client)
+        return super().establish_connection()
 
     def register_with_event_loop(self, connection: EventLoopConnection, loop: Any) -> None:
         """kombu's hook: make the connection a part of the event loop."""

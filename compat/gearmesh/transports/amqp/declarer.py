@@ -71,7 +71,7 @@ class Declarer:
                 self._log_refusal(exc)
         except _REFUSALS as exc:
             raise ConfigError(
-                f"queue {queue.name!r} can't be declared as the settings want it: {exc}"
+                f"queue {queue.name!r} can't be declared as the settings want it: {exc}{self._advice(queue, exc)}"
             ) from exc
         self._done.add(known)
 
@@ -97,6 +97,15 @@ class Declarer:
             return self._declare(name, {}, passive=True)
         except (NotFound, ResourceLocked):  # locked: another connection's exclusive queue
             return None
+
+    def _advice(self, queue: QueueDeclaration, exc: Exception) -> str:
+        config = self._topology.config
+        if "inequivalent arg 'x-" not in str(exc) or queue.arguments is not config.queue_declare_args:
+            return ""
+        return (
+            f"; amqp.queue_declare_args is {dict(config.queue_declare_args)}, expected the arguments of the queue, "
+            "which must be the same in all programs"
+        )
 
     def _ensure(self, queue: QueueDeclaration, *, classic: bool = False) -> None:
         config = self._topology.config
