@@ -44,7 +44,7 @@ def dead_of(letters: Any, body: bytes) -> Any:
         (b'{"UUID":"1","Name":"add","Headers":{"celery":"{"}}', "Headers"),
         (b'{"UUID":"1","Name":"add","Headers":{"celery":"{\\"h\\":{\\"expires\\":[]}}"}}', "not a task"),
         (b'{"body":"e30=","content-type":"application/json","content-encoding":"utf-8","headers":{},'
-         b'"properties":{"delivery_info":{},"delivery_tag":"1","body_encoding":"base64"}}', "no task of"),
+         b'"properties":{"delivery_info":{},"delivery_tag":"1","body_encoding":"base64"}}', "not a task of"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_a_dead_letter(place: Place, dead: Any, body: bytes, reason: str) -> None:
