@@ -19,8 +19,8 @@ The parts, in the order in which a connection is made and a message passes:
 ``unacked``
     Records the deliveries that a consumer has not settled. It outlives channels, so a worker that reconnects goes on.
 ``journal``, ``crash_counts``
-    A file by which a supervisor settles what a dead process held, where the broker keeps no such record; and the rule
-    by which a death counts against messages.
+    A file by which a supervisor settles the deliveries of a dead process, where the broker keeps no such record; and
+    the rule by which a death counts against messages.
 ``rate_limit``
     Reserves moments for tasks with a rate, on brokers that cannot count for all workers.
 
@@ -28,8 +28,8 @@ Begin reading with ``memory``, which is the smallest complete transport, and its
 
 A transport must never:
 
-- settle a message, or send what a Commit sends, outside of ``commit``;
-- import an app, a worker or a result backend; ``enlist`` asks a backend for what the channel needs;
-- wait without a bound that its caller has given, or sleep between attempts: the callers have their own backoff;
+- settle a message, or send the messages of a Commit, outside of ``commit``;
+- import an app, a worker or a result backend; ``enlist`` asks a backend for the methods that the channel needs;
+- wait longer than its caller allows, or sleep between attempts: the callers have their own backoff;
 - write a password into a log or an error.
 """

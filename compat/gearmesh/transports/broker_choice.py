@@ -24,7 +24,7 @@ class BrokerChoice:
         self._follower = follower
 
     def use(self, index: int) -> None:
-        """Choose the broker of this number, because it was reached."""
+        """Choose the broker of this number, which a connection has reached."""
         self.index = index
         if self._follower is not None:
             self._follower.use(index)

@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["crash_count_after"]
 
-#: A death that may have had another cause counts so much.
+#: A death counts this much if it may have had another cause than the message.
 UNCERTAIN_SHARE: Final = 0.25
 
 
@@ -18,8 +18,8 @@ def crash_count_after(count: float | None, *, lost_before: bool, alone: bool, ce
     Args:
         count: the message's count before, as ``Delivery.crash_count``.
         lost_before: a consumer has lost the message earlier.
-        alone: nothing else ran.
-        certain: one of the messages that ran brought the process down.
+        alone: the process ran no other message.
+        certain: one of the messages that ran has certainly brought the process down.
     """
     if count is None and (certain or lost_before):
         count = 0

@@ -20,14 +20,14 @@ from gearmesh.scoreboard import private_folder
 
 __all__ = ["Journal"]
 
-#: Bytes at which the file is written anew with what is still held.
+#: Bytes above which the journal rewrites its file, so that the file has only the deliveries that are still held.
 MAX_JOURNAL_BYTES: Final = 4_000_000
-#: Seconds after which the file of a process that nobody supervised to its end is removed.
+#: Seconds without a write after which another process removes a file that no supervisor has removed.
 JOURNAL_TTL_S: Final = 86400.0
 
 
 class _Unacked(Protocol):
-    """A delivery as a transport keeps it: a dataclass or a Struct of values that JSON can tell."""
+    """A delivery as a transport keeps it: a dataclass or a Struct of values that JSON can represent."""
 
     @property
     def delivery(self) -> Delivery:
@@ -38,7 +38,7 @@ H = TypeVar("H", bound=_Unacked)
 
 
 class _Line(msgspec.Struct, Generic[H], array_like=True, omit_defaults=True):
-    """One line of the file: a delivery that is held, or, without it, the id of one that is settled."""
+    """One line of the file: a delivery that is held; without ``held``, the id of a delivery that is held no longer."""
 
     id: int
     held: H | None = None
@@ -47,11 +47,11 @@ class _Line(msgspec.Struct, Generic[H], array_like=True, omit_defaults=True):
 class Journal(Generic[H]):
     """Records the unacked deliveries of one consumer, for another process of this machine and user.
 
-    What is written survives the death of the process, though not that of the machine: then the leases end. Where there
-    is no safe folder, or no room, nothing is recorded, and the leases end as well.
+    The file survives the death of the process, but not that of the machine. Where there is no safe folder or no space,
+    the journal records nothing. In both cases the deliveries come back when their leases end.
 
     Args:
-        kind: the kind of the deliveries.
+        kind: the class of the deliveries.
         transport: the transport's name; each has a folder of its own.
         consumer: the consumer.
     """
@@ -68,7 +68,7 @@ class Journal(Generic[H]):
         self._write(_Line(held.delivery.id, held) for held in some)
 
     def remove(self, ids: Iterable[int], left: Iterable[H]) -> None:
-        """Record that deliveries are not held any more; ``left`` are those that still are."""
+        """Record that deliveries are not held any more; ``left``: all deliveries that still are."""
         if self._file is None:
             return
         left = list(left)
@@ -86,7 +86,7 @@ class Journal(Generic[H]):
         for text in self._text().splitlines():
             try:
                 line = self._decoder.decode(text)
-            except msgspec.DecodeError:  # the process died as it wrote
+            except msgspec.DecodeError:  # the process died while it wrote this line
                 continue
             if line.held is None:
                 found.pop(line.id, None)
@@ -95,7 +95,7 @@ class Journal(Generic[H]):
         return list(found.values())
 
     def close(self) -> None:
-        """Remove the file, also that of a dead process. The next delivery makes another one."""
+        """Remove the file, which may be a dead process's. The next delivery makes another one."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
@@ -119,7 +119,7 @@ class Journal(Generic[H]):
                 self._file = self._open()
             if self._file is not None:
                 self._size += os.write(self._file, data)
-        except OSError:  # no room: the leases end by themselves
+        except OSError:  # no space: the deliveries come back when their leases end
             return
 
     def _open(self) -> int | None:

@@ -31,7 +31,7 @@ class QueuePicker:
     def turn(self, queues: Sequence[str], credit: int) -> list[tuple[str, int]]:
         """Begin a turn: return the queues in its order, each with the number of messages that it may give.
 
-        The numbers add up to ``credit`` or more, so the caller counts down what is left of it.
+        The numbers add up to ``credit`` or more, so the caller has to count the credit down itself.
 
         Args:
             queues: the queues to choose from.
@@ -47,7 +47,7 @@ class QueuePicker:
 
 
 class _StrictPicker(QueuePicker):
-    """Lets the first queue give all, then the second, and so on."""
+    """Takes from the first queue as long as it has messages, then from the second, and so on."""
 
     def __init__(self) -> None:
         super().__init__({})

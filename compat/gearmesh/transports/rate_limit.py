@@ -27,7 +27,7 @@ class LocalRateLimiter:
         self._free: dict[tuple[str, str], int] = {}
         #: (queue, task, bytes) -> reserved moments in unix ns, the earliest first
         self._reserved: dict[tuple[str, str, bytes], deque[int]] = {}
-        #: the same as a heap of (unix ns, key), so that reservations can be dropped whose message did not return
+        #: the same as a heap of (unix ns, key), so that a reservation can be dropped if its message does not return
         self._by_time: list[tuple[int, tuple[str, str, bytes]]] = []
 
     def reserve(self, request: RateRequest, now_ns: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Makes kombu connections from broker URLs, importing only the transport that a URL names: workers start faster."""
+"""Makes kombu connections from URLs; imports only the transport that a URL names, so that workers start faster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def connect(
     With several brokers, opening its first channel tries each once, beginning with the one that ``choice`` names.
 
     Args:
-        config: the app's.
+        config: the app's settings.
         consumer: see :func:`open_connection`.
         choice: says which of several brokers is in use; None: the first one that is reachable.
         follows: try the broker in use only, since another connection chooses it.
@@ -70,7 +70,7 @@ def connect(
     settings["master_only"] = True
     from gearmesh.transports.single_attempt import (
         SingleAttemptConnection,
-    )  # with kombu, which a program may never need
+    )  # it imports kombu, which a program may never need
 
     return SingleAttemptConnection.to_one_of(
         [_endpoint(url, consumer, settings) for url in urls], choice, follows=follows
@@ -78,10 +78,11 @@ def connect(
 
 
 def message_check(config: Config) -> Callable[[str, bytes], object] | None:
-    """Return a function that refuses a message (queue, body) which the broker takes in no case, or which the setting
-    ``machinery_release`` forbids; None: there is none.
+    """Return a function that refuses a message (queue, body) if the broker can never take it or the setting
+    ``machinery_release`` forbids it; None: no message is refused.
 
-    It raises LocalProtocolError, so that nothing is written for a message that cannot be sent.
+    The function raises LocalProtocolError. Call it before states are written, so that a message that cannot be sent
+    leaves no state.
     """
     limits = release_limits(config)
     by_release = None if limits is None else limits.check_message
@@ -114,7 +115,7 @@ def open_unacked(config: Config, consumer: str | None = None) -> UnackedDeliveri
     """Make the record of unacked deliveries that a worker gives to all its connections as the option ``unacked``.
 
     Args:
-        config: the app's.
+        config: the app's settings.
         consumer: the name under which the worker takes messages, unique to one run of one process; None: a new one.
     """
     target = parse(config.brokers[0], "broker")
@@ -149,7 +150,8 @@ def open_connection(
             that returns such a connection.
         consumer: the name under which its channels take messages, unique to one run of one process.
             None: the transport makes one.
-        options: the transport's options; ``lease`` (seconds) is known to all, ``redis`` (a RedisConfig) to Redis.
+        options: the transport's options; all transports take ``lease`` (seconds), and Redis takes ``redis`` (a
+            RedisConfig).
 
     Raises:
         ConfigError: the URL is wrong, or its scheme is not known.
@@ -177,7 +179,7 @@ def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> Bro
     if isinstance(target, AMQPTarget):
         return BrokerEndpoint(redact(url), {"transport": AMQP, **target.to_kombu()}, chosen)
     if isinstance(target, PubSubTarget):
-        # kombu would take the error of a missing library for one of the name.
+        # If kombu imported the transport by its name, it would report a missing library as a wrong name.
         from gearmesh.transports.pubsub import Transport as PubSubTransport
 
         return BrokerEndpoint(redact(url), {"transport": PubSubTransport, **target.to_kombu()}, chosen)
@@ -187,7 +189,7 @@ def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> Bro
     if isinstance(target, PlainTarget) and target.scheme == "memory":
         from gearmesh.transports.memory.broker import BROKERS
 
-        # The connection keeps its broker, also while it is closed.
+        # The connection's options keep the broker alive, also while the connection is closed.
         chosen.setdefault("broker", BROKERS.get(target.rest.strip("/")))
         return BrokerEndpoint(
             redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen

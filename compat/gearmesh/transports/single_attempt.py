@@ -21,13 +21,13 @@ class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
     """Tries to connect once to each of its brokers, and raises.
 
     kombu itself sleeps for two seconds when the first attempt fails, and tries again before it raises. The callers here
-    have a backoff of their own: while kombu slept, a supervisor sent no heartbeats and reaped no dead consumers.
+    have a backoff of their own: while kombu sleeps, a supervisor cannot send heartbeats or reap dead consumers.
     """
 
     _endpoints: Sequence[BrokerEndpoint] = ()
     _choice: BrokerChoice | None = None
     _follows = False
-    #: The number of the endpoint that kombu's parameters are of.
+    #: The number of the endpoint to which kombu's parameters belong.
     _index = 0
     #: True once a channel was opened: from then on the connection belongs to one broker.
     _opened = False
@@ -59,7 +59,7 @@ class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
         return self._choice is not None and self._choice.index % len(self._endpoints) != self._index
 
     def connect(self) -> Any:
-        """Connect now, trying each of several brokers once. Redis is not asked before a channel is opened."""
+        """Connect now, trying each of several brokers once. kombu contacts Redis only when it opens a channel."""
         return self._reach(super().connect)
 
     def channel(self) -> Any:
@@ -69,7 +69,7 @@ class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
         return channel
 
     def _ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("max_retries") == 1:  # kombu does so whenever an operation needs a connection
+        if kwargs.get("max_retries") == 1:  # kombu passes 1 whenever an operation needs a connection
             return self._connection if self.connected else self._connection_factory()
         return super()._ensure_connection(*args, **kwargs)
 
@@ -81,7 +81,7 @@ class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
         while True:
             try:
                 result = step()
-            # RabbitMQ refuses a login in a way that py-amqp takes for an error of a channel.
+            # py-amqp raises an error of a channel if RabbitMQ refuses the login.
             except (*self.connection_errors, *self.channel_errors) as exc:
                 left -= 1
                 if not left:
@@ -92,7 +92,7 @@ class SingleAttemptConnection(kombu.Connection):  # type: ignore[misc]
             return result
 
     def _use_next(self, exc: BaseException) -> None:
-        """Turn to the next broker."""
+        """Use the next broker."""
         before = self._endpoints[self._index]
         self._index = (self._index + 1) % len(self._endpoints)
         after = self._endpoints[self._index]

@@ -15,7 +15,7 @@ __all__ = ["UnackedDeliveries", "consumer_name", "process_name"]
 
 
 def process_name(prefix: str = "") -> str:
-    """Name this process, as people know it: by ``prefix``, or else by its host and process id."""
+    """Return a name by which people know this process: ``prefix``, or else its host and process id."""
     return prefix or f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -23,7 +23,7 @@ def consumer_name(prefix: str = "") -> str:
     """Make a name that no other run of any process has.
 
     Args:
-        prefix: the part by which people know it; "": host name and process id.
+        prefix: the part of the name by which people know the process; "": host name and process id.
     """
     return f"{process_name(prefix)}:{uuid.uuid4().hex[:12]}"
 
@@ -55,7 +55,7 @@ class UnackedDeliveries:
             self._reaped[queue] += count
 
     def take_reaped(self) -> dict[str, int]:
-        """Return what :meth:`count_reaped` has counted since the last call, by queue."""
+        """Return the numbers that :meth:`count_reaped` has counted since the last call, by queue."""
         if not self._reaped:
             return {}
         with self._reaped_lock:

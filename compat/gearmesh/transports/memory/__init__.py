@@ -1,8 +1,8 @@
 """The memory transport, ``memory://NAME``: a broker inside this process, for tests and as the contracts' reference.
 
 It has the semantics of the Redis transport without a server. All connections and threads of one process that name a
-broker share it. The broker lives as long as a :class:`kombu.Connection` made for it, open or closed; its messages end
-with the last one. A forked child has a copy of its own.
+broker share it. The broker and its messages live as long as a :class:`kombu.Connection` made for it, open or closed. A
+forked child has a copy of its own.
 
 The parts, in the order in which a message passes through them:
 

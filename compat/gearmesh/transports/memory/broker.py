@@ -30,20 +30,20 @@ from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["BROKERS", "Broker", "InProcessBackend"]
 
-#: Batches whose outcomes are remembered, in case they are repeated.
+#: Number of batches whose outcomes the broker remembers, in case a sender repeats one.
 MAX_REMEMBERED_BATCHES = 10_000
 
 
 @runtime_checkable
 class InProcessBackend(Backend, Protocol):
-    """A backend in this process, whose states the broker writes in the step that settles."""
+    """A backend in this process: the broker writes its states in the same step in which it settles."""
 
     def locked(self) -> AbstractContextManager[object]:
-        """Hold off all other users of the backend; the broker calls the other methods inside."""
+        """Keep all other users of the backend waiting; the broker calls the other methods under this lock."""
 
 
 class Broker:
-    """Queues that all connections of this process share which name the broker. Safe in threads.
+    """Holds the queues that all connections to this broker share. Safe in threads.
 
     The verbs are those of :class:`gearmesh.interfaces.transport.Channel`, ``SupportsInspection`` and
     ``SupportsParkedListing``, which describe them; :class:`~.channel.Channel` offers them as its own.
@@ -51,7 +51,7 @@ class Broker:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        #: Guards everything here; notified whenever something may have become possible.
+        #: Guards all that the broker holds. Notified when a waiting channel may have something to do.
         self.changed = threading.Condition(threading.RLock())
         #: kombu's exchanges and bindings.
         self.exchanges = BrokerState()
@@ -59,22 +59,22 @@ class Broker:
         #: heap of (unix ns, tie-breaker, queue, message)
         self._delayed: list[tuple[int, int, str, StoredMessage]] = []
         self._numbers = count(1)
-        #: the outcomes of batches
+        #: the outcomes of earlier batches, by token
         self._outcomes = BoundedDict[Token, list[Outcome]](MAX_REMEMBERED_BATCHES)
         self._rates = LocalRateLimiter()
 
     def now_ns(self) -> int:
-        """The time by which delayed messages are due, unix ns. A test's broker has a clock of its own."""
+        """Return the time in unix ns by the clock for delayed messages. A test's broker has a clock of its own."""
         return time.time_ns()
 
     def due_ns(self, eta_ns: int, delay_ns: int) -> int:
-        """The time, by that clock, at which a message with this ETA is due, which is so far from now."""
+        """Return the time by that clock at which a message is due whose ETA is ``delay_ns`` from now."""
         return eta_ns
 
     # -- queues ---------------------------------------------------------------------------------------
 
     def queue(self, name: str) -> MemoryQueue:
-        """Find a queue; it begins to exist when it is first named. The caller holds the lock."""
+        """Return a queue; make it when it is first named. The caller holds the lock."""
         found = self._queues.get(name)
         if found is None:
             found = self._queues[name] = MemoryQueue(name)
@@ -101,8 +101,8 @@ class Broker:
         """Take up to ``limit`` messages; this counts as a heartbeat.
 
         Args:
-            of_channel: the channel's unacked deliveries by id, where those of the messages are added.
-            no_ack: the messages are settled at once, so they are added nowhere.
+            of_channel: the channel's unacked deliveries by id; the new ones are added to it.
+            no_ack: settle the messages at once, so that no delivery becomes unacked.
         """
         taken: list[Unacked] = []
         with self.changed:
@@ -122,7 +122,7 @@ class Broker:
         return taken
 
     def put_back(self, deliveries: Iterable[Unacked]) -> None:
-        """Return deliveries to the heads of their queues, in the order they had; settled ones are left out."""
+        """Return deliveries to the heads of their queues, in the order they had; leave out settled ones."""
         with self.changed:
             for unacked in sorted(deliveries, key=lambda each: each.delivery.id, reverse=True):
                 queue = self.queue(unacked.delivery.queue)
@@ -131,7 +131,7 @@ class Broker:
             self.changed.notify_all()
 
     def advance(self) -> float | None:
-        """Let delayed and parked messages that are due wait in their queues.
+        """Move due messages, delayed or parked, to their queues.
 
         Returns the seconds until the next one is due, or None. The caller holds the lock.
         """
@@ -150,7 +150,7 @@ class Broker:
     def commit(
         self, commits: Sequence[Commit], token: Token | None = None, backend: InProcessBackend | None = None
     ) -> list[Outcome]:
-        """As the channel's verb; ``backend``: the enlisted one, or None."""
+        """Carry out Commits, as the channel's verb does; ``backend``: the enlisted backend, or None."""
         with self.changed:
             if token is not None and (known := self._outcomes.get(token)) is not None:
                 return list(known)
@@ -253,9 +253,9 @@ class Broker:
         return total
 
     def reap(self, consumer: str, queues: Iterable[str], lease: float) -> float:
-        """Recover the deliveries of all but ``consumer`` that have sent no heartbeat for ``lease`` seconds.
+        """Recover the deliveries of each consumer but ``consumer`` that has sent no heartbeat for ``lease`` seconds.
 
-        Returns the seconds until the next may be dead; infinity if no other has unacked deliveries.
+        Returns the seconds until the next consumer may be dead; infinity if no other one has unacked deliveries.
         """
         soonest, now = inf, time.monotonic()
         with self.changed:
@@ -367,7 +367,7 @@ class Broker:
 
 
 def _report(bodies: list[bytes], gone: DeletedCallback | None) -> int:
-    """Give deleted messages to the callback, outside the broker's lock; how many there were."""
+    """Give deleted messages to the callback, outside the broker's lock; return their number."""
     if gone is not None and bodies:
         gone(bodies)
     return len(bodies)

@@ -19,11 +19,11 @@ from gearmesh.transports.unacked import consumer_name
 
 __all__ = ["Channel", "drain"]
 
-#: Messages fetched at once when prefetch is unlimited.
+#: Maximum number of messages that one fetch takes.
 MAX_FETCH_MESSAGES: Final = 256
 #: Seconds without a heartbeat after which a consumer counts as dead, if the option ``lease`` is not given.
 DEFAULT_LEASE_S: Final = 30.0
-#: Longest single wait; the system refuses much longer ones.
+#: Seconds of the longest single wait; the system refuses much longer ones.
 MAX_WAIT_S: Final = 3600.0
 
 Callback = Callable[[Message], object]
@@ -63,7 +63,7 @@ class QoS(virtual.QoS):  # type: ignore[misc]
 
 
 class Channel(virtual.Channel):  # type: ignore[misc]
-    """One thread's access to the broker.
+    """Gives one thread access to the broker.
 
     Transport options: ``lease`` (seconds), ``consumer`` (a name; by default each channel has its own),
     ``unacked`` (an :class:`~gearmesh.transports.unacked.UnackedDeliveries`, as for Redis: the channel takes its
@@ -76,7 +76,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     counts_losses = lists_delayed = lists_pending = keeps_order = True
     records_crashes = publishes_once = True
     dead_batch = 1000
-    #: Messages of a higher priority are taken first, those of the same in order.
+    #: Consumers get messages of a higher priority first, and those of the same priority in order.
     supports_priority = True
     max_priority = 255
 
@@ -123,13 +123,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return self.broker.reap(self.consumer, queues, self._lease)
 
     def wake(self) -> None:
-        """End the wait of this channel's connection; the next one, if it does not wait now."""
+        """End the wait of this channel's connection, or its next wait if it does not wait now."""
         with self.broker.changed:
             self._woken = True
             self.broker.changed.notify_all()
 
     def take_wake(self) -> bool:
-        """True once after each :meth:`wake`."""
+        """True if :meth:`wake` was called since the last call."""
         woken, self._woken = self._woken, False
         return woken
 
@@ -140,7 +140,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
         The caller holds the broker's lock.
 
-        Returns (consumer tag, delivery) pairs, and seconds until the next call is due though nothing changed.
+        Returns (consumer tag, delivery) pairs, and the seconds until the next call is due even if nothing changes.
         """
         tags = list(self._callbacks)
         queues = {queue for queue, _, _ in self._callbacks.values()}
@@ -195,7 +195,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return to_kombu(taken[0], self, "") if taken else None
 
     def settle(self, delivery_tag: str, how: Any) -> None:
-        """Settle by kombu's tag; nothing happens if the delivery was lost meanwhile."""
+        """Settle the delivery that has kombu's tag; do nothing if it was lost meanwhile."""
         number, _, queue = delivery_tag.partition(":")
         delivery = Delivery(queue=queue, consumer=self.consumer, id=int(number))
         self.broker.commit([Commit(settle=Settle(delivery, how))])
@@ -244,7 +244,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def after_reply_message_received(self, queue: str) -> None:
         """Do nothing: reply queues stay until they are deleted."""
 
-    # -- what kombu's virtual channel builds upon -------------------------------------------------------
+    # -- methods that kombu's virtual channel calls -----------------------------------------------------
 
     def basic_publish(self, message: dict[str, Any], exchange: str, routing_key: str, **kwargs: Any) -> None:
         with self.broker.changed:
@@ -285,7 +285,7 @@ def drain(broker: Broker, channels: Sequence[Channel], timeout: float | None) ->
     """Deliver messages to the consumers of some channels of a broker; wait if none can be delivered now.
 
     Args:
-        timeout: seconds to wait; None waits for ever, zero does not wait.
+        timeout: seconds to wait; None waits without a limit, zero does not wait.
 
     Raises:
         TimeoutError: no message came, or a channel was woken.

@@ -25,7 +25,7 @@ def to_stored(message: dict[str, Any], priority: int) -> StoredMessage:
 def to_kombu(unacked: Unacked, channel: Any, consumer_tag: str) -> Message:
     """Make the message that a consumer's callback gets; it carries ``delivery``."""
     delivery, stored = unacked.delivery, unacked.message
-    delivery_tag = f"{delivery.id}:{delivery.queue}"  # with the queue, a tag is all that an ack needs
+    delivery_tag = f"{delivery.id}:{delivery.queue}"  # with the queue, since an ack has only the tag
     redelivered = delivery.redelivered > 0
     info = {
         "exchange": "",

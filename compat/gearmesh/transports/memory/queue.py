@@ -1,4 +1,4 @@
-"""One queue of a memory broker: its messages, wherever they are, and the heartbeats of its consumers."""
+"""One queue of a memory broker: its messages, in all their places, and the heartbeats of its consumers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gearmesh.transports.crash_counts import crash_count_after
 
 __all__ = ["MemoryQueue", "StoredMessage", "Unacked"]
 
-#: Seconds for which a message is parked at first; each further time doubles them, up to the greatest.
+#: Seconds for which a message is parked the first time. Each further time doubles them, up to MAX_PARK_S.
 MIN_PARK_S = 0.05
 MAX_PARK_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
 class StoredMessage:
-    """A message: the same object wherever it is, so two with identical bytes are two."""
+    """A message. It stays the same object in all places, so two messages with identical bytes are distinct."""
 
     body: bytes
     #: True for kombu's own envelope (JSON), False for a raw signature.
@@ -33,16 +33,16 @@ class StoredMessage:
     crash_count: float | None = None
     #: Monotonic time at which a worker that has not registered its task first got it, or None.
     unregistered_at: float | None = None
-    #: The number of times that a worker parked it since then.
+    #: The number of times that a worker has parked it since then.
     parkings: int = 0
 
     def count_crash(self, *, ran: bool, alone: bool, certain: bool) -> None:
-        """Count that a process died which held this message.
+        """Count the death of a process that held this message.
 
         Args:
-            ran: the message ran then, or it is not known what ran.
-            alone: nothing else ran.
-            certain: one of the messages that ran brought the process down.
+            ran: the process ran the message, or it is not known which messages it ran.
+            alone: the process ran no other message.
+            certain: one of the messages that ran has certainly brought the process down.
         """
         if ran:
             self.crash_count = crash_count_after(
@@ -96,7 +96,7 @@ class MemoryQueue:
     # -- waiting ----------------------------------------------------------------------------------
 
     def put(self, message: StoredMessage, *, head: bool = False) -> None:
-        """Let a message wait at the tail, or the head, of those with its priority."""
+        """Add a message at the tail, or the head, of the waiting ones with its priority."""
         level = self._waiting.setdefault(message.priority, deque())
         if head:
             level.appendleft(message)
@@ -136,7 +136,7 @@ class MemoryQueue:
         return self.unacked.get(delivery.consumer, {}).get(delivery.id)
 
     def release(self, unacked: Unacked) -> StoredMessage:
-        """Forget that a delivery is unacked, and return its message, which is in no place now."""
+        """Forget that a delivery is unacked, and return its message, which the caller has to put elsewhere."""
         delivery = unacked.delivery
         of_consumer = self.unacked[delivery.consumer]
         del of_consumer[delivery.id]
@@ -148,7 +148,7 @@ class MemoryQueue:
     # -- parked and dead --------------------------------------------------------------------------
 
     def park(self, message: StoredMessage, settle: Settle, now: float, unix: float) -> bool:
-        """Do what the settling ``park`` asks for; True if the message was too old and is a dead letter.
+        """Park a message of an unregistered task; True if it was too old, so that it is a dead letter now.
 
         Args:
             now: monotonic seconds.
@@ -170,13 +170,13 @@ class MemoryQueue:
         heapq.heappush(self.parked, (due, next(self._numbers), message))
 
     def return_parked(self, now: float) -> float | None:
-        """Put parked messages that are due at the tail; the monotonic time at which the next is due, or None."""
+        """Move due parked messages to the tail; return the monotonic time at which the next is due, or None."""
         while self.parked and self.parked[0][0] <= now:
             self.put(heapq.heappop(self.parked)[2])
         return self.parked[0][0] if self.parked else None
 
     def dead_letter(self, message: StoredMessage, reason: str, unix: float) -> None:
-        """Make the message a dead letter; bytes that are one already raise its count."""
+        """Make the message a dead letter; if there is one with these bytes, raise its count."""
         old = self.dead.pop(message.body, None)
         self.dead[message.body] = DeadLetter(
             queue=self.name,

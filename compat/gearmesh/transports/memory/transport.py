@@ -14,8 +14,8 @@ __all__ = ["Transport"]
 
 
 class Transport(virtual.Transport):  # type: ignore[misc]
-    """Connects kombu to a broker in the memory of this process. The transport option ``broker`` names a :class:`Broker`
-    to use, whatever the URL says."""
+    """Connects kombu to a broker in the memory of this process. The transport option ``broker`` is a :class:`Broker` to
+    use in place of the URL's."""
 
     Channel = MemoryChannel
     can_parse_url = True
@@ -24,7 +24,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     implements = base.Transport.implements.extend(
         asynchronous=False, exchange_type=frozenset({"direct", "topic", "fanout"}), heartbeats=False
     )
-    #: A test's broker raises Python's own, as the transports over a network do.
+    #: With Python's ConnectionError, which a test's broker raises as transports over a network do.
     connection_errors = (*virtual.Transport.connection_errors, ConnectionError)
     channels: list[MemoryChannel]
 
@@ -46,7 +46,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Deliver messages to this connection's consumers; wait if none can be delivered now.
 
         Args:
-            timeout: seconds to wait; None waits for ever, zero does not wait.
+            timeout: seconds to wait; None waits without a limit, zero does not wait.
 
         Raises:
             TimeoutError: no message came, or a channel was woken.

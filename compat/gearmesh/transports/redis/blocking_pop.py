@@ -1,4 +1,4 @@
-"""Blocking pops: one connection a queue, on which Redis answers when a message comes."""
+"""Blocking pops: one connection for each queue, on which Redis replies when a message comes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from gearmesh.transports.redis.queue_faults import FAULTS
 
 __all__ = ["WAIT", "BlockingPop"]
 
-#: The kind of a connection that waits, as kombu's poller knows it, before the name of its queue.
+#: Beginning of the type by which kombu's poller knows a waiting connection; the name of the queue follows.
 WAIT = "WAIT "
 
 
 class BlockingPop:
-    """A connection that blocks on one queue: ``BLMOVE`` moves a message into the list that has arrived for the
-    consumer."""
+    """A connection that blocks on one queue: ``BLMOVE`` moves a message to the consumer's arrived ones."""
 
     def __init__(self, channel: ConnectedChannel, fetcher: Fetcher, queue: str) -> None:
         self.channel = channel
@@ -30,10 +29,10 @@ class BlockingPop:
         self.type = WAIT + queue
         self._pool = channel.wait_pool(queue)
         self.connection = self._pool.get_connection()
-        #: a wait whose reply has not come by then (monotonic) never will: the connection is half-open
+        #: monotonic time after which the reply of a wait never comes, because the connection is half-open
         self.overdue_at = float("inf")
         self._replies = 0
-        #: the wait as it is sent, and its seconds
+        #: the seconds of a wait, and its packed commands
         self._packed: tuple[float, list[bytes]] = (0.0, [])
 
     @property
@@ -41,18 +40,18 @@ class BlockingPop:
         return self._replies > 0
 
     def arm(self, seconds: float) -> None:
-        """Wait for a message. The same write registers the consumer, so that it can be reaped while it waits."""
+        """Begin to wait for a message. The same write registers the consumer, so that others can reap it meanwhile."""
         self._follow()
         self._replies = 2
         self.overdue_at = time.monotonic() + seconds + 15
-        self.channel.unacked.waiting(self.queue)  # forgets those that are over
+        self.channel.unacked.waiting(self.queue)  # forgets the waits that are over
         self.channel.unacked.waits.add((self.overdue_at, self.queue))
         if self._packed[0] != seconds:
             self._packed = seconds, self._pack(seconds)
         self.connection.send_packed_command(self._packed[1])
 
     def _pack(self, seconds: float) -> list[bytes]:
-        """Pack a wait. Each is sent while a task waits for the interpreter's lock, so it is packed once."""
+        """Pack the commands of a wait. They are packed once, because tasks wait for the GIL while a wait is sent."""
         keys, consumer = self.channel.keys(self.queue), self.channel.consumer
         packed: list[bytes] = self.connection.pack_commands(
             [
@@ -72,12 +71,12 @@ class BlockingPop:
             self.connection = pool.get_connection()
 
     def release(self) -> None:
-        """Give the connection back."""
+        """Return the connection to its pool."""
         self._pool.release(self.connection)
 
     def read(self) -> bool:
         """Read the replies that have come; True once the wait is over, with a message or without."""
-        if not self.armed:  # nothing was asked: the server has closed the connection
+        if not self.armed:  # no wait was sent: the server has closed the connection
             self.drop()
             return False
         try:
@@ -108,8 +107,7 @@ class BlockingPop:
         return True
 
     def _refused(self, exc: ResponseError) -> None:
-        """Put a queue off for which Redis refuses to wait, so that the others go on. Raise an error that has another
-        cause."""
+        """Put off the queue if Redis refuses one of its keys, so that the other queues go on; raise any other error."""
         channel = self.channel
         keys = channel.keys(self.queue)
         kinds = [(self.queue, "list"), (keys.arrived(channel.consumer), "list"), (keys.consumers, "hash")]
@@ -121,8 +119,8 @@ class BlockingPop:
     def drop(self) -> None:
         """Forget the connection's state; the next wait begins anew.
 
-        The server may not know yet, and still move a message: so the queue is worth a look, and the wait stays
-        among those of the unacked deliveries.
+        The server may not have noticed the end of the connection, and may still move a message. So the channel fetches
+        from the queue once more, and the wait stays in ``unacked.waits``.
         """
         self._replies = 0
         self.overdue_at = float("inf")
@@ -131,10 +129,10 @@ class BlockingPop:
         self.connection.disconnect()
 
     def end(self, until: float) -> None:
-        """Drop the connection, and see to it that the server has given up the wait, so that nothing comes any more.
+        """End the wait on the server, so that it moves no more messages, and drop the connection.
 
-        It closes its side once it has seen ours closed; then the wait is forgotten. If that has not
-        happened by ``until`` (monotonic), it stays there.
+        The server closes its side of the connection once it has seen that ours is closed. Then the wait leaves
+        ``unacked.waits``; if the server has not closed by ``until`` (monotonic), it stays there.
         """
         sock = self.connection._sock
         if self.armed and sock is not None:

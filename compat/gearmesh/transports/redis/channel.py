@@ -1,4 +1,4 @@
-"""The Redis channel: kombu's, with Machinery's layout, leases and Commits."""
+"""The Redis channel: kombu's channel with Machinery's layout, leases and Commits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["Channel"]
 log = logging.getLogger("gearmesh.redis")
 
 
-#: Seconds for the server to close a connection whose other side was closed.
+#: Seconds for which a closing channel waits until the server closes its side of a connection.
 CLOSE_TIMEOUT_S = 1.0
 
 
@@ -43,7 +43,7 @@ class Channel(ConnectedChannel):
     """Gives one thread access to Redis: a kombu channel with the verbs of
     :class:`gearmesh.interfaces.transport.Channel`.
 
-    kombu forces this class; the work is done by the objects that it holds: a :class:`~.fetching.Fetcher`, the
+    kombu forces this class; the objects that it holds do the work: a :class:`~.fetching.Fetcher`, the
     :class:`~.leases.Leases`, an :class:`~.inspection.Inspector`, its :class:`~.housekeeping.Housekeeping` and, for each
     queue, a :class:`~.blocking_pop.BlockingPop`.
     """
@@ -66,7 +66,7 @@ class Channel(ConnectedChannel):
         self._pid = os.getpid()
         #: queue by fanout exchange; "" for a message that came while its consumer was cancelled
         self._fanout_to_queue = defaultdict[str, str](str)
-        # Sockets, not a pipe: the number of a closed pipe may be another file's when another thread writes to wake us.
+        # Sockets, not a pipe: the number of a closed pipe may be another file's when another thread writes a wake-up.
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
@@ -75,11 +75,11 @@ class Channel(ConnectedChannel):
         self.pager = Pager(self, self.inspector)
         self.leases = self.leases_class(self)
         self.housekeeping = Housekeeping(self, self.leases, self.fetcher)
-        #: for :meth:`reap`; as often as heartbeats come
+        #: for :meth:`reap`; it looks as often as consumers send heartbeats
         self._reaper = Reaper(self, self.leases, self.lease / 3)
         self._bind_verbs()
         try:
-            # It connects at once; the poller knows this channel already, so a failure has to close it.
+            # This connects at once. The poller knows this channel already, so it has to be closed if that fails.
             self.redis = self._open()
             self.connection.check_server(self.redis)
         except BaseException:
@@ -87,7 +87,7 @@ class Channel(ConnectedChannel):
             raise
 
     def _bind_verbs(self) -> None:
-        """Give the verbs of the parts to the channel's users."""
+        """Make the verbs of the parts methods of this channel."""
         leases, inspector = self.leases, self.inspector
         self.held, self.heartbeat, self.recover = leases.held, leases.heartbeat, leases.recover
         self.reserve = leases.reserve
@@ -116,7 +116,7 @@ class Channel(ConnectedChannel):
         def on_item(payload: Any) -> None:
             callback(message_class(payload, channel=self))
 
-        # kombu's own would keep each message in QoS, which here keeps nothing.
+        # kombu's own callback would keep each message in QoS, which keeps nothing here.
         self.connection._callbacks[queue] = on_item
         self.ready.add(queue)
         self.unacked.wake = self.wake
@@ -130,13 +130,13 @@ class Channel(ConnectedChannel):
             return result
         self.ready.discard(queue)
         self.no_ack.discard(queue)
-        with contextlib.suppress(*CONNECTION_ERRORS):  # then it lies on the server, for a reaper to find
+        with contextlib.suppress(*CONNECTION_ERRORS):  # then a reaper returns the messages
             self._leave(queue)
         return result
 
     def _leave(self, queue: str) -> None:
-        """Return the messages of ``queue`` that no callback has got, and leave its consumers unless we hold more of
-        it."""
+        """Return the messages of ``queue`` that no callback has got, and leave its consumers unless we hold other
+        messages of it."""
         pop = self.blocking_pops.pop(queue, None)
         if pop is not None:
             pop.end(time.monotonic() + CLOSE_TIMEOUT_S)
@@ -158,8 +158,8 @@ class Channel(ConnectedChannel):
                 self.unacked.queues.discard(queue)
 
     def return_arrived(self) -> None:
-        """Return the messages that waits have brought since the last fetch: there is no room for them any more, and
-        another consumer may have some."""
+        """Return the messages that waits have brought since the last fetch: this channel has no room for them any more,
+        and another consumer may have room."""
         for queue in list(self.arrived):
             try:
                 self._return_arrived(queue)
@@ -196,7 +196,7 @@ class Channel(ConnectedChannel):
         return message
 
     def settle_one(self, tag: int, how: Any) -> None:
-        """kombu's ack and reject."""
+        """Settle one delivery, for kombu's ack and reject."""
         delivery = self.unacked.open.get(tag)
         if delivery is not None:
             self.commit([Commit(settle=Settle(delivery, how))])
@@ -205,7 +205,7 @@ class Channel(ConnectedChannel):
         if self.closed:
             return
         self._closing = True
-        ours = os.getpid() == self._pid  # a forked child must let the parent's connections and messages be
+        ours = os.getpid() == self._pid  # a forked child must not touch the parent's connections and messages
         if ours:
             until = time.monotonic() + CLOSE_TIMEOUT_S
             for pop in self.blocking_pops.values():
@@ -214,11 +214,11 @@ class Channel(ConnectedChannel):
                 try:
                     self.put_back_all()
                 except CONNECTION_ERRORS as exc:
-                    log.debug("what is held waits for a reaper: %s", exc)
+                    log.debug("unacked messages stay on the server until a reaper returns them: %s", exc)
                 except ResponseError as exc:
                     log.error("unacked messages cannot be returned to their queue: %s", exc)
         else:
-            self.__dict__.pop("client", None)  # with it kombu would delete the parent's reply queues
+            self.__dict__.pop("client", None)  # through it kombu would delete the parent's reply queues
         for item in self.fetcher.undelivered:  # the next channel of this consumer finds it on the server
             self.unacked.open.pop(item.delivery.id, None)
         self.fetcher.undelivered.clear()
@@ -230,7 +230,7 @@ class Channel(ConnectedChannel):
             self._wake_write.close()
 
     def _after_fork(self) -> None:
-        """Leave the connections and deliveries to the parent, in a forked child."""
+        """In a forked child, leave the connections and deliveries to the parent."""
         super()._after_fork()
         for pop in self.blocking_pops.values():
             pop.connection.disconnect()
@@ -248,14 +248,14 @@ class Channel(ConnectedChannel):
         return self.unacked.take_reaped()
 
     def put_back_all(self) -> int:
-        """Return all deliveries that this channel's consumer holds, and take it off the list of consumers."""
+        """Return all deliveries that this channel's consumer holds, and take the consumer off the list."""
         self.fetcher.undelivered.clear()
         count = self.recover(self.consumer, sorted(self.unacked.queues))
         self.unacked.open.clear()
         return count
 
     def wake(self) -> None:
-        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
+        with contextlib.suppress(OSError):  # full: the channel wakes anyway; closed: it does not wait
             self._wake_write.send(b"\0")
 
     # -- for the poller

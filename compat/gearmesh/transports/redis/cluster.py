@@ -25,8 +25,9 @@ class ClusterLeases(Leases):
     """Leases of consumers whose queues are on several nodes."""
 
     def heartbeat(self, consumer: str, queues: Iterable[str], **how: Any) -> None:
-        # A consumer sends its heartbeat to each node that can be reached: one that is away must not make others believe
-        # that the consumer is dead. Nor can a watcher miss the heartbeat on that node meanwhile.
+        # A consumer sends its heartbeat to each node that it can reach. If it sent none because one node is
+        # unreachable, others would take it for dead. On that node itself no other consumer can miss the heartbeat
+        # meanwhile.
         super().heartbeat(consumer, queues, partly=True)
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
@@ -44,8 +45,8 @@ class ClusterLeases(Leases):
 class ClusterChannel(Channel):
     """A :class:`~.channel.Channel` whose queues are on several nodes; it enlists no backend.
 
-    It keeps one connection a node for commands that do not block, and one a queue for those that do. If one breaks, the
-    channel is lost as on one server; the next channel asks the cluster where the slots are now.
+    It keeps one connection a node for commands that do not block, and one a queue for those that do. If a connection
+    breaks, the channel is lost, as with a single server; the next channel asks the cluster where the slots are now.
     """
 
     redis: Cluster
@@ -121,13 +122,14 @@ class ClusterChannel(Channel):
 
     @cached_property
     def subclient(self) -> Any:
-        """A subscription through any node: Redis gives published messages to all of them."""
+        """A subscription through any node: Redis passes published messages to all nodes."""
         pool = self._pool_at(random.choice(self.cluster.masters()))
         client: Any = Redis(connection_pool=pool)
         return client.pubsub()
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
-        # kombu sweeps bindings of queues that expire, by a script over keys of two slots: here they stay.
+        # kombu removes the bindings of expired queues by a script over keys of two slots, which a cluster refuses. So
+        # the bindings stay.
         expires, self._expires = self._expires, {}
         try:
             super()._queue_bind(exchange, routing_key, pattern, queue)

@@ -1,4 +1,4 @@
-"""The base of the Redis channels: kombu's, over connections of ours, with the state and verbs that their parts use."""
+"""The base of the Redis channels: kombu's channel with gearmesh's connections, and the state that its parts use."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS, QueueKeys
 
 __all__ = ["ConnectedChannel"]
 
-#: Parameters of a connection that one over a Unix socket does not know.
+#: Parameters that a connection over a Unix socket does not take.
 TCP_ONLY = ("socket_connect_timeout", "socket_keepalive", "socket_keepalive_options")
 
 
 class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
-    """kombu's Redis channel, over connections of ours; the base of :class:`~.channel.Channel`.
+    """kombu's Redis channel with gearmesh's connections; the base of :class:`~.channel.Channel`.
 
-    The parts of a channel know it as this class: what it is connected to, which deliveries it holds, and its Commits.
+    The parts of a channel know it as this class: they use its connections, its unacked deliveries and its Commits.
 
     Transport options beyond kombu's: ``access`` (an
-    :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: a server
-    where the connection's URL says), ``consumer`` (name), ``unacked`` (a :class:`RedisUnackedDeliveries` to go on with;
-    the channel then leaves unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``,
-    ``delayed_poll`` (seconds), ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats``
-    (False where another process sends them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
+    :class:`~gearmesh.redis_client.connection_settings.ConnectionSettings`; None: the connection's URL names the
+    server), ``consumer`` (name), ``unacked`` (a :class:`RedisUnackedDeliveries` to go on with; the channel then leaves
+    unsettled deliveries alone when it closes), ``lease`` (seconds), ``delayed_key``, ``delayed_poll`` (seconds),
+    ``default_queue`` (for delayed messages without a RoutingKey), ``heartbeats`` (False where another process sends
+    them), ``queue_order`` (see :data:`~gearmesh.transports.queue_order.QueueOrder`).
     """
 
     connection_class = connections.Connection
@@ -49,7 +49,7 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     access: ConnectionSettings | None = None
     consumer: str = ""
-    #: from the option; without it, the channel records the deliveries of a consumer of its own
+    #: from the option; without it, the channel is a consumer of its own, and makes the record
     unacked: RedisUnackedDeliveries
     lease: float = 30.0
     delayed_key: str = DELAYED_TASKS
@@ -70,9 +70,9 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
         self._keys: dict[str, QueueKeys] = {}
         #: queues worth a fetch: not known to be empty
         self.ready: set[str] = set()
-        #: queues of which a wait has moved a message to this consumer that was not fetched since
+        #: queues from which a wait has moved a message to this consumer since the last fetch
         self.arrived: set[str] = set()
-        #: queues whose messages are settled when they are handed out
+        #: queues whose messages are settled before a callback gets them
         self.no_ack: set[str] = set()
         self.faults = QueueFaults()
         self._atomic = False
@@ -86,7 +86,7 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     @property
     def active_queues(self) -> list[str]:
-        """The queues consumed from, each once, in the order of their consumers; no fanout ones."""
+        """The queues with consumers, each once, in the order of the consumers; without fanout queues."""
         fanout = self.active_fanout_queues
         return [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanout]
 
@@ -115,7 +115,8 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
         forget = self.unacked.open.pop
         for commit, outcome in zip(commits, outcomes, strict=True):
             settle = commit.settle
-            # A delivery that was only kept is still held: if we forgot it, the next check would reclaim and run it.
+            # A delivery that is settled as "keep" is still held: if we forgot it, reclaim_unknown would deliver it
+            # again.
             if settle is not None and (
                 outcome == "lost" or (outcome in ("done", "expired") and settle.how != "keep")
             ):
@@ -124,14 +125,14 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
                     self.unacked.set_aside()
         return outcomes
 
-    # -- methods that a cluster's channel has in another form
+    # -- methods that the channel of a cluster replaces
 
     def _own_script(self) -> CommitScript:
-        """The script that carries out Commits while no backend is enlisted."""
+        """Make the script that carries out Commits while no backend is enlisted."""
         return CommitScript(keys=self.keys, expire=3600, delayed=self.delayed_key, replicas=self._replicas)
 
     def moved(self) -> None:
-        """Note that a server has said that a queue is on another one."""
+        """Note that a server has redirected this channel to another one."""
 
     def move_due(self, due: Sequence[bytes]) -> None:
         """Move due messages from the delayed set to their queues."""
@@ -143,16 +144,16 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
         """Send the messages that other consumers have left in outboxes. (Only a cluster has these.)"""
 
     def _open(self) -> Any:
-        """The client for all that does not block."""
-        # One connection, kept: a pool looks at the socket before each command, and each look gives up the GIL.
+        """Make the client for commands that do not block."""
+        # It keeps one connection: a pool would look at the socket before each command, and give up the GIL each time.
         return TypeCheckingRedis(connection_pool=self.pool, single_connection_client=True)
 
     def socket_to(self, queue: str) -> Any:
-        """The socket to the server of ``queue``: another object after each new connection, None without one."""
+        """Return the socket to the server of ``queue``: another object after each new connection, None without one."""
         return self.redis.connection._sock
 
     def wait_pool(self, queue: str) -> Any:
-        """The pool of connections that wait for ``queue``."""
+        """Return the pool of connections that wait for ``queue``."""
         return self.async_pool
 
     def _drop_kept(self) -> None:
@@ -161,7 +162,7 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        # A Unix socket's path comes as the host; kombu knows one class of such connections, whatever the channel says.
+        # kombu gives the path of a Unix socket as the host, and uses its own class for it in place of the channel's.
         host = params.get("host") or ""
         if self.access is not None or host.startswith("/"):
             for name in ("host", "port"):
@@ -175,7 +176,7 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
         return params
 
     def _watched(self, kind: Any, watched: bool) -> Any:
-        """A class of connections that tell kombu when one it polls was closed."""
+        """Return a class of connections that tell kombu when they are closed; if not ``watched``, return ``kind``."""
         channel = self
 
         class Watched(kind):  # type: ignore[misc]

@@ -24,9 +24,10 @@ __all__ = ["Fetcher"]
 
 log = logging.getLogger("gearmesh.redis")
 
-#: "1" where redis-py reads its answers in C; in Python a list of texts takes longer than one packed text.
+#: "1" if redis-py reads its replies in C. Its reader in Python is slower with a list of texts than with one packed
+#: text.
 READS_LISTS: Final = "1" if HIREDIS_AVAILABLE else "0"
-#: Seconds between looks at a queue in which messages are left to others: a blocking wait would take them.
+#: Seconds between looks at a queue whose messages are left to others for a while: a blocking wait would take them.
 GRACE_POLL_INTERVAL_S = 0.01
 
 
@@ -35,8 +36,8 @@ class Fetcher:
 
     Attributes:
         undelivered: fetched messages that no callback has got yet.
-        unsure: the server may hold deliveries for this consumer of which no reply has told.
-        put_off_until: queues from which nothing is fetched, and on which nothing waits, until then (monotonic time).
+        unsure: the server may hold deliveries for this consumer that no reply has named.
+        put_off_until: by queue, the monotonic time before which the channel neither fetches from it nor waits on it.
     """
 
     def __init__(self, channel: ConnectedChannel, order: QueuePicker, *, unsure: bool) -> None:
@@ -51,7 +52,8 @@ class Fetcher:
         if self._deliver() or self.undelivered:
             return True
         delivered = self.unsure and self.reclaim_unknown()
-        # Tasks that end meanwhile make room for the next turn: in this one, a queue that comes later would get it.
+        # Tasks that end meanwhile make room for the next turn. In this turn, a queue that comes later would get that
+        # room.
         room = self._channel.qos.credit()
         for queue, share in self._order.turn(self._channel.active_queues, room):
             credit = min(room, self._channel.qos.credit())
@@ -77,7 +79,7 @@ class Fetcher:
         return delivered
 
     def put_off(self, queue: str, exc: BaseException) -> None:
-        """Take nothing from a queue for a while: Redis refuses it, and the others must not wait for that."""
+        """Take nothing from a queue for a while, because Redis refuses it, so that the other queues go on."""
         self._channel.ready.discard(queue)
         self._pause(queue, self._channel.faults.note(_taking(queue), exc))
 
@@ -94,12 +96,12 @@ class Fetcher:
         """Hand out fetched messages; a callback that raises leaves the rest for the next time.
 
         Messages that need no acknowledgement go out one at a time, as in other transports: a caller that waits for
-        replies counts calls of ``drain_events``, and may leave the rest to others.
+        replies counts calls of ``drain_events``, and may leave the remaining messages to other consumers.
         """
         callbacks = self._channel.connection._callbacks
         no_ack = self._channel.no_ack
         delivered = False
-        while self.undelivered:  # a callback may cancel a consumer, which takes out what was for it
+        while self.undelivered:  # a callback may cancel a consumer, which removes its messages
             item = self.undelivered[0]
             queue = item.delivery.queue
             callback = callbacks.get(queue)
@@ -122,7 +124,7 @@ class Fetcher:
         unacked = self._channel.unacked
         first = unacked.reserve(most)
         unacked.queues.add(queue)
-        # Until its reply is here, the server may hold deliveries that we do not know of.
+        # Until the reply is here, the server may hold deliveries that this process does not know.
         self.unsure = True
         self._channel.arrived.discard(queue)
         keys = self._channel.keys(queue)
@@ -143,15 +145,15 @@ class Fetcher:
         for id_, body in enumerate(bodies or (), first):
             if lost:
                 delivery = Delivery(queue=queue, consumer=consumer, id=id_, **_losses(lost[id_ - first]))
-            else:  # nearly always, and every task passes here
+            else:  # nearly always; quicker, since every task passes here
                 delivery = Delivery(queue=queue, consumer=consumer, id=id_)
             held[id_] = delivery
             taken.append(FetchedMessage(body, delivery))
         return taken
 
     def reclaim_unknown(self) -> bool:
-        """Deliver the messages that the server holds for this consumer and that no reply told of; True if there were
-        any."""
+        """Deliver the messages that the server holds for this consumer and no reply has named; True if any was
+        delivered."""
         unacked = self._channel.unacked
         for queue in sorted(unacked.queues):
             held = self._channel.keys(queue).held(self._channel.consumer)
@@ -167,7 +169,7 @@ class Fetcher:
                         continue
                     log.info("reclaimed a delivery whose reply was lost", extra={"queue": queue})
                     losses = b""
-                    with contextlib.suppress(*FAULTS):  # a key of another type tells nothing
+                    with contextlib.suppress(*FAULTS):  # a key of another type has no losses
                         losses = self._channel.redis.hget(
                             self._channel.keys(queue).recovered, hashlib.sha1(body).hexdigest()
                         )
@@ -185,6 +187,6 @@ def _taking(queue: str) -> str:
 
 
 def _losses(text: bytes) -> dict[str, Any]:
-    """The losses that ``recovered`` tells of a message, as fields of a Delivery; see ``recover.lua``."""
+    """Read the losses of a message from its text in ``recovered``, as fields of a Delivery; see ``recover.lua``."""
     lost, _, deaths = text.partition(b" ")
     return {"redelivered": int(lost), "crash_count": float(deaths) if deaths else None}

@@ -15,9 +15,9 @@ BLOCK_TTL_S: Final = 3 * 3600
 
 
 class History:
-    """The verbs of :class:`gearmesh.interfaces.listing.SupportsHistory`: one hash for each queue and hour.
+    """Has the verbs of :class:`gearmesh.interfaces.listing.SupportsHistory`, over a hash for each queue and hour.
 
-    Its fields are ``MINUTE:OUTCOME``, where the minute is of the Unix time.
+    Its fields are ``MINUTE:OUTCOME``, where MINUTE is a Unix time in minutes.
     """
 
     def __init__(self, channel: ConnectedChannel) -> None:

@@ -16,10 +16,10 @@ from gearmesh.transports.redis.reaper import Reaper
 
 __all__ = ["Housekeeping"]
 
-#: Seconds between looks at what other consumers may have parked.
+#: Seconds between looks for messages that other consumers may have parked.
 PARKED_CHECK_INTERVAL_S = 5.0
-#: Milliseconds for which returned messages are left to others: first to other programs, then, for the second half, to
-#: consumers that have not met them.
+#: Milliseconds for which gearmesh leaves returned messages to others: in the first half to other programs, in the
+#: second half to consumers that have not received them yet.
 GRACE_MS = 50
 
 
@@ -38,20 +38,20 @@ class Housekeeping:
         self._next_beat = self._next_look = self._next_delayed = self._next_aside = 0.0
 
     def next(self) -> float:
-        """The moment at which :meth:`run` has something to do."""
+        """Return the next moment at which :meth:`run` has something to do."""
         aside = min(self._next_aside, self._channel.unacked.aside_due)
         put_off = self._fetcher.put_off_until.values()
         return min(self._next_beat, self._next_look, self._next_delayed, aside, *put_off)
 
     def run(self) -> bool:
-        """Do the work that is due; True if the channel delivered a message on the way."""
+        """Do the work that is due; True if that has delivered a message."""
         now, channel = time.monotonic(), self._channel
         tried = channel.faults.tried
         if now >= self._next_delayed:
             self._next_delayed = now + tried("delayed tasks cannot be moved", self._move_due)
         if now >= min(self._next_aside, channel.unacked.aside_due):
             channel.unacked.aside_due = float("inf")
-            self._next_aside = now + tried("outboxes cannot be looked through", self._return_aside)
+            self._next_aside = now + tried("outboxes cannot be read", self._return_aside)
         self._fetcher.end_pauses(now)
         if now >= self._next_look:
             self._next_look = now + self._reaper.look(channel.active_queues)
@@ -63,13 +63,13 @@ class Housekeeping:
         return self._fetcher.reclaim_unknown()
 
     def _beat(self) -> None:
-        # The worker may still run tasks of a consumer that it has cancelled.
+        # The worker may still run tasks of a queue whose consumer it has cancelled.
         held = (delivery.queue for delivery in list(self._channel.unacked.open.values()))
         queues = dict.fromkeys((*self._channel.active_queues, *held))
         self._leases.heartbeat(self._channel.consumer, queues)
 
     def _move_due(self) -> float:
-        """Move due messages to their queues; seconds until the next look."""
+        """Move due messages to their queues; return the seconds until the next look."""
         channel = self._channel
         key = channel.delayed_key
         pause: float = channel.delayed_poll
@@ -86,7 +86,7 @@ class Housekeeping:
         return 0.0
 
     def _return_aside(self) -> float:
-        """Return parked messages that are due; seconds until the next look."""
+        """Let due parked messages return to their queues; return the seconds until the next look."""
         self._channel.finish_outboxes()
         pause = PARKED_CHECK_INTERVAL_S
         for queue in self._channel.active_queues:
@@ -95,7 +95,7 @@ class Housekeeping:
         return pause
 
     def _return_to(self, queue: str) -> float:
-        """Return messages that were parked to one queue; seconds until the next is due."""
+        """Let due parked messages return to one queue; return the seconds until the next one is due."""
         channel = self._channel
         keys = channel.keys(queue)
         if not channel.redis.exists(keys.aside):

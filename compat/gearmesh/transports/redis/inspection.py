@@ -28,22 +28,23 @@ from gearmesh.wire.names import PREFIX, queue_of
 
 __all__ = ["Inspector", "delayed_message", "letter_of"]
 
-#: Unix nanoseconds beyond all years that a time can have.
+#: Unix nanoseconds of a year that no date can have.
 MAX_ETA_NS = 10.0**22
 #: A heartbeat counter above this is a time (unix ms); one below counts the fetches before the first heartbeat.
 FIRST_BEAT_MS = 10**12
-#: Keys that one step of a search looks at.
+#: Number of keys that one step of a search looks at.
 SCAN_COUNT = 1000
-#: Waiting messages among which parked ones are looked for that have returned.
+#: Number of waiting messages among which :meth:`Inspector.parked` looks for parked ones that have returned.
 MAX_LOOKED_AT_MESSAGES = 1000
-#: Ends the mark of a parked message that waits because of its task's rate, in place of the name's SHA-1.
+#: End of the mark of a message that is parked because of its task's rate. Other marks end in the SHA-1 of the task's
+#: name.
 RATED_MARK_SUFFIX = b"/" + b"0" * 40
 
 
 class Inspector:
-    """The verbs for people and commands: lists, counts and deletes messages without consuming them.
+    """Has the verbs for people and commands: lists, counts and deletes messages without consuming them.
 
-    :class:`gearmesh.interfaces.transport.SupportsInspection` describes each.
+    :class:`gearmesh.interfaces.transport.SupportsInspection` describes each verb.
     """
 
     def __init__(self, channel: ConnectedChannel) -> None:
@@ -67,9 +68,9 @@ class Inspector:
         return letters
 
     def queues(self) -> list[str]:
-        # The keys of gearmesh around a queue contain its name. A list without any may be a queue that only Go has
-        # used yet: it is one if a signature waits in it. Looking takes a while where there are many keys, and blocks
-        # nobody.
+        # gearmesh's keys for a queue contain its name. A list without such keys may be a queue that only Go has used so
+        # far: it is a queue if its first item is a signature. The search is slow where there are many keys, but does
+        # not block the server.
         found = set()
         for key in self._channel.redis.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT):
             if (queue := queue_of(key.decode("utf-8", "replace"))) is not None:
@@ -83,7 +84,7 @@ class Inspector:
     def _in_use(self, queue: str) -> bool:
         try:
             return any(msgspec.structs.astuple(self.count(queue))[1:])
-        except ResponseError:  # another program uses that key now
+        except ResponseError:  # another program uses one of its keys now
             return False
 
     def is_queue(self, key: bytes) -> bool:
@@ -203,12 +204,12 @@ class Inspector:
 
 
 def delayed_message(body: bytes, score: float) -> DelayedMessage:
-    """A member of the delayed messages. A score may be any number, and a DelayedMessage has a whole one."""
+    """Make a DelayedMessage from a member and its score, which may be any number; an ETA is a whole one."""
     return DelayedMessage(body, int(max(-MAX_ETA_NS, min(score, MAX_ETA_NS))))
 
 
 def letter_of(queue: str, row: Mapping[bytes, bytes]) -> DeadLetter:
-    """The dead letter that a hash of Redis holds."""
+    """Make a DeadLetter from its hash in Redis."""
     return DeadLetter(
         queue=queue,
         body=row[b"body"],
@@ -220,12 +221,13 @@ def letter_of(queue: str, row: Mapping[bytes, bytes]) -> DeadLetter:
 
 
 def _silent_s(consumer: bytes, beat: bytes, watched: bytes, now: tuple[int, int]) -> float | None:
-    """Seconds since a consumer's last heartbeat, see :class:`ConsumerReport`.
+    """Return the seconds since a consumer's last heartbeat, as :class:`ConsumerReport` has them.
 
     Args:
-        consumer: its name.
+        consumer: the consumer's name.
         beat: its heartbeat counter.
-        watched: a heartbeat counter of it, and for how many ms others saw that one stand still; see ``watch.lua``.
+        watched: one of its heartbeat counters, and the ms for which others saw that counter stand still; see
+            ``watch.lua``.
         now: the server's time.
     """
     counter = int(beat)
@@ -239,5 +241,6 @@ def _silent_s(consumer: bytes, beat: bytes, watched: bytes, now: tuple[int, int]
 
 
 def _first_met(seen: bytes) -> float:
-    """Unix seconds at which a message of an unregistered task was first met; see ``commit.lua``."""
+    """Return the unix seconds at which a worker first received a message of an unregistered task; see
+    ``commit.lua``."""
     return int(seen.split()[0]) / 1000

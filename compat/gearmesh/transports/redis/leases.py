@@ -19,9 +19,9 @@ __all__ = ["Leases"]
 
 
 class Leases:
-    """The verbs for consumers and supervisors: heartbeats, held deliveries, recovery, reserved moments.
+    """Has the verbs for consumers and supervisors: heartbeats, held deliveries, recovery, reserved moments.
 
-    :class:`gearmesh.interfaces.transport.Channel` describes each.
+    :class:`gearmesh.interfaces.transport.Channel` describes each verb.
     """
 
     def __init__(self, channel: ConnectedChannel) -> None:
@@ -53,7 +53,7 @@ class Leases:
         for queue in queues:
             try:
                 total += self.recover_queue(consumer, queue, lost=crashed, running=running, certain=certain)
-            except ResponseError as exc:  # the other queues get theirs back all the same
+            except ResponseError as exc:  # the other queues still get their messages back
                 fault = fault or exc
         if fault is not None:
             raise fault
@@ -69,19 +69,20 @@ class Leases:
         running: Collection[int] | None = None,
         certain: bool = False,
     ) -> int:
-        """Put the deliveries that ``consumer`` holds back at the head of ``queue``; return how many there were.
+        """Put the deliveries that ``consumer`` holds back at the head of ``queue``; return their number.
 
         Args:
-            beat: return them only if this still is its heartbeat, and take it off the list of consumers; -1 is the
-                answer if it is not. ``b""``: return them in any case.
-            lost: count the loss against each message.
-            running: the ids of those that ran when the consumer died; None: not known.
-            certain: one of these brought its process down.
+            beat: put them back only if the consumer's heartbeat counter still has this value, and then take the
+                consumer off the list; if it has another value, return -1. ``b""``: put them back in any case.
+            lost: count one more loss of each message.
+            running: the ids of the deliveries that ran when the consumer died; None: not known.
+            certain: one of these has certainly brought its process down.
         """
         keys = self._channel.keys(queue)
         total = 0
         ran = "?" if running is None else " ".join(map(str, running))
-        # A wait of ours that the server may still know of can bring one more message: a reaper must find it.
+        # While the server may still know a wait of this consumer, the wait can bring one more message, which a reaper
+        # must find. So the consumer stays on the list.
         over = consumer == self._channel.consumer and not self._channel.unacked.waiting(queue)
         forget = "1" if beat or over else "0"
         while True:

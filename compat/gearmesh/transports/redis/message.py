@@ -15,7 +15,7 @@ from gearmesh.wire.codec import decode
 
 __all__ = ["FetchedMessage", "Message", "target_queue", "to_item"]
 
-#: Go's first field; kombu's own messages begin in another way.
+#: Go's first field; messages of kombu's own begin differently.
 _SIGNATURE_START = b'{"UUID"'
 
 
@@ -33,7 +33,7 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
     try:
         payload = loads(body.decode("utf-8"))
     except Exception:
-        # kombu's reader makes dates and the like of what looks like them: it may fail in any way.
+        # kombu's reader makes dates, for example, from texts that look like dates, and may raise any error.
         return None
     if not isinstance(payload, dict) or "UUID" in payload or "Name" in payload:
         return None
@@ -42,7 +42,7 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
 
 
 class Message(virtual.Message):  # type: ignore[misc]
-    """A kombu message with its delivery; a signature's body has the very bytes of the list item."""
+    """A kombu message with its delivery; the body of a signature has exactly the bytes of the list item."""
 
     delivery: Delivery | None
 
@@ -60,8 +60,8 @@ class Message(virtual.Message):  # type: ignore[misc]
                 super().__init__(envelope, channel=channel, **kwargs)
                 if not self.errors:
                     return
-            # Broken inside: it goes on as bytes, and the worker dead-letters it.
-        # The attributes that the base classes' constructors set, without their work: every task passes here.
+            # The envelope is broken: the worker gets the bytes, and makes them a dead letter.
+        # Set the attributes that the base classes' constructors set, without calling these: every task passes here.
         self.delivery = delivery
         self._raw = None
         self.body = body

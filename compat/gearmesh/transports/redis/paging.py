@@ -1,4 +1,4 @@
-"""Reads messages from any position, and finds queues step by step: for a dashboard, whose work must be bounded."""
+"""Reads messages from any position, and finds queues step by step, so that a dashboard does bounded work."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Pager:
             return [letter_of(queue, row) for row in pipe.execute() if row]
 
     def walk_queues(self, cursor: str, count: int) -> tuple[str, set[str]]:
-        """Walk over the keys of gearmesh, whose names contain their queues; then over lists, which Go's queues are."""
+        """Walk over gearmesh's keys, whose names contain their queues, and then over all lists: Go's queues are
+        lists."""
         if cursor.startswith(_LISTS):
             at, keys = scan_step(self._channel.redis, cursor.removeprefix(_LISTS), count=count, _type="list")
             names = {key: key.decode("utf-8", "replace") for key in keys}

@@ -14,33 +14,33 @@ from gearmesh.transports.redis.channel import Channel
 
 __all__ = ["Poller"]
 
-#: Rounds of deliveries in one tick of kombu's event loop, which has others to serve.
+#: Rounds of deliveries in one tick of kombu's event loop, which has other work to do.
 MAX_ROUNDS_PER_TICK = 16
 
 
 class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
-    """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while there is credit.
+    """kombu's poller; instead of one BRPOP a channel it arms one BLMOVE a queue, and only while the channel has credit.
 
     It either waits itself (:meth:`step`) or is a part of kombu's event loop (:meth:`join_loop`).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        #: what kombu's poller keeps, here with the types of what is in it
+        #: attributes of kombu's poller, declared here with their types
         self._fd_to_chan: dict[int, tuple[Channel, str]] = {}
         self._chan_to_sock: dict[tuple[Channel, Any, str], Any] = {}
         self._pid = os.getpid()
         self._loop: Any = None
         self._tick: Any = None
         self._timers: list[Any] = []
-        #: the timer that makes the loop tick when a channel has periodic work, and when that is
+        #: the timer that makes the loop tick when a channel has periodic work, and its monotonic time
         self._alarm: Any = None
         self._alarm_at = float("inf")
 
     # -- kombu's event loop
 
     def join_loop(self, loop: Any, health: float) -> None:
-        """Be a part of ``loop``; ``health``: seconds between looks at whether the pub/sub connection lives."""
+        """Join ``loop``; ``health``: seconds between checks that the pub/sub connection is alive."""
 
         def tick() -> None:
             self.on_poll_start()
@@ -55,14 +55,14 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             "maybe_reauth": 10.0,
             "maybe_refresh_binding_expiry": 1.0,
         }
-        self._timers = [  # of kombu's, what this version has
+        self._timers = [  # those that this version of kombu has
             loop.call_repeatedly(pause, getattr(self, name))
             for name, pause in work.items()
             if hasattr(self, name)
         ]
 
     def leave_loop(self) -> None:
-        """Take back all that the loop was asked for; nothing if there is no loop."""
+        """Remove this poller's timers and readers from the loop; do nothing without a loop."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
@@ -83,7 +83,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         self._alarm_at = float("inf")
 
     def on_poll_start(self) -> None:
-        """A tick of the loop: deliver, and see to it that there is a next one in time."""
+        """Deliver in a tick of the loop, and make the loop tick again when a channel has work."""
         more = False
         for _ in range(MAX_ROUNDS_PER_TICK):
             more = self.round()
@@ -99,7 +99,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         if patience > 0:
             self._alarm_at = due
             self._alarm = self._loop.call_later(patience, self._disarm)
-        # The loop has settled by now how long to sleep.
+        # The loop has already decided how long it waits. A wake-up ends its wait.
         for channel in list(self._channels):
             if channel.wake_fd in self._fd_to_chan:
                 channel.wake()
@@ -108,7 +108,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     # -- sockets
 
     def close(self) -> None:
-        if os.getpid() == self._pid:  # what polls is shared with a forked child
+        if os.getpid() == self._pid:  # a forked child shares the parent's epoll
             self.leave_loop()
             super().close()
         self._channels.clear()
@@ -118,7 +118,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     def forget(self, pop: BlockingPop) -> None:
         """Stop watching a connection that is about to be closed.
 
-        A closed socket leaves the poller by itself only if no forked child has it too.
+        The kernel removes a closed socket from the poller only if no forked child has it open.
         """
         ident: Any = (pop.channel, pop, pop.type)
         sock = self._chan_to_sock.pop(ident, None)
@@ -126,7 +126,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             self._unwatch([sock.fileno()])
 
     def _on_connection_disconnect(self, connection: Any) -> None:
-        """kombu's hook: redis-py has closed a connection's socket."""
+        """Stop watching a connection whose socket redis-py has closed. (kombu's hook.)"""
         gone = {key for key in self._chan_to_sock if key[1].connection is connection}
         for channel, client, kind in gone:
             del self._chan_to_sock[channel, client, kind]
@@ -136,7 +136,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         unwatch = self.poller.unregister if self._loop is None else self._loop.remove
         for fd in fds:
             self._fd_to_chan.pop(fd, None)
-            if os.getpid() == self._pid:  # what polls is shared with a forked child
+            if os.getpid() == self._pid:  # a forked child shares the parent's epoll
                 unwatch(fd)
 
     def _watch_wakeups(self, channel: Channel) -> None:
@@ -161,7 +161,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
     # -- deliveries
 
     def round(self) -> bool:
-        """Fetch and deliver what there is, and arm waits for the rest; True if anything was delivered."""
+        """Fetch and deliver messages, and arm waits on the empty queues; True if any message was delivered."""
         delivered = False
         now = time.monotonic()
         for channel in list(self._channels):
@@ -197,7 +197,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
         return channel.handlers[kind]() if channel is not None else None
 
     def step(self, timeout: float | None) -> bool:
-        """One round: deliver, or wait up to ``timeout`` seconds for a reason to; True if delivered."""
+        """Deliver messages, or wait up to ``timeout`` seconds for an event; True if any message was delivered."""
         self._in_protected_read = True
         try:
             if self.round():
@@ -220,7 +220,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 self.after_read.pop()()
 
     def _read_waits(self) -> None:
-        """Note the waits that are over: the backlog of other queues must not keep theirs from its turn."""
+        """Read the waits that are over, so that their queues get a turn despite the backlog of other queues."""
         pops = (pop for channel in self._channels for pop in channel.blocking_pops.values())
         if not any(pop.armed for pop in pops):
             return
@@ -230,7 +230,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
                 self.on_readable(fileno)
 
     def _patience(self, timeout: float | None) -> float | None:
-        """The seconds to wait: until a channel has periodic work or a silent wait is overdue, and no longer."""
+        """Return the seconds until a channel has periodic work or a wait is overdue, but at most ``timeout``."""
         now = time.monotonic()
         waits = [] if timeout is None else [timeout]
         for channel in self._channels:

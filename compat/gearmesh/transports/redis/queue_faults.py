@@ -1,4 +1,4 @@
-"""Remembers what Redis refuses for one queue or the delayed set, so that the other queues go on."""
+"""Counts the work that Redis refuses for one queue or the delayed set, so that the other queues go on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["FAULTS", "QueueFaults"]
 
 log = logging.getLogger("gearmesh.redis")
 
-#: Refusals that concern some keys and not the connection. They end when an operator mends the key or the right.
+#: Refusals that concern some keys and not the connection. They end when an operator corrects the key or the permission.
 FAULTS: Final = (WrongType, NoPermissionError)
-#: Seconds until the next attempt: the first pause, and the longest.
+#: Seconds until the next attempt after a refusal: the first pause, and the longest.
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0
 
 
@@ -28,7 +28,7 @@ class QueueFaults:
         self._pauses: dict[str, Backoff] = {}
 
     def note(self, what: str, exc: BaseException) -> float:
-        """Log that Redis refuses some work, more seldom as it goes on; return seconds until the next attempt."""
+        """Log that Redis refuses some work, less often as it goes on; return the seconds until the next attempt."""
         pauses = self._pauses.setdefault(what, Backoff(FIRST_PAUSE_S, MAX_PAUSE_S))
         pause = pauses.next()
         if pauses.count & (pauses.count - 1) == 0:

@@ -20,25 +20,25 @@ __all__ = ["Reaper"]
 
 log = logging.getLogger("gearmesh.redis")
 
-#: Part of a lease by which others must know less of a silence for it to be told to them: few writes, whoever watches.
+#: A watcher stores a silence if it exceeds the stored one by this part of a lease. Few writes are then enough.
 REPORT_STEP_LEASE_SHARE = 0.05
-#: Part of a lease between two looks from then on. What was seen since the last look is lost with a connection.
+#: Part of a lease between two looks while a consumer is overdue. A lost connection loses the time since the last look.
 OVERDUE_POLL_LEASE_SHARE = 0.03
 
 
 class Reaper:
     """Reaps by observation: a consumer is dead if its heartbeat counter was watched standing still for a whole lease.
 
-    Of processes of this machine and user the scoreboard tells it, and at once (:mod:`gearmesh.scoreboard`): after both
-    processes of a worker were killed, the next worker that starts here returns their deliveries to the queue.
+    The scoreboard (:mod:`gearmesh.scoreboard`) shows at once that a process of this machine and user is dead: after
+    both processes of a worker were killed, the next worker that starts here returns their deliveries to the queue.
 
     Time without a connection does not count, nor does a long pause between two looks: the cause that kept this process
-    from looking may have kept others from sending heartbeats. The observations of other watchers count, see
+    from looking may have kept others from sending heartbeats. The observations of other watchers count, too; see
     ``watch.lua``.
 
     Args:
         pause: seconds between two looks.
-        clock: a monotonic one, in seconds.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Reaper:
         self._leases = leases
         self._pause = pause
         self._clock = clock
-        #: when we last looked, and through what, by queue
+        #: monotonic time of the last look, and the socket to the server then, by queue
         self._looked_at = 0.0
         self._looked_through: dict[str, Any] = {}
-        #: queue -> consumer -> heartbeat counter, and for how many seconds it was watched be that
+        #: queue -> consumer -> heartbeat counter, and the seconds for which we saw it stand still
         self._seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
 
     def look(self, queues: Iterable[str]) -> float:
-        """Return the deliveries of dead consumers; seconds until the next look."""
+        """Return the deliveries of dead consumers to their queues; return the seconds until the next look."""
         channel, now, pause = self._channel, self._clock(), self._pause
         while_connected = min(now - self._looked_at, 2 * pause)
         seen: dict[str, dict[bytes, tuple[bytes, float]]] = {}
@@ -68,7 +68,7 @@ class Reaper:
             pause = min(
                 pause, channel.faults.tried(f"dead consumers of queue {queue!r} cannot be found", look_at)
             )
-        # Only now: what raised on the way was no look, and the time is not counted.
+        # Only now, so that a look that raised an error does not count.
         self._looked_at, self._seen = now, seen
         self._looked_through = {queue: channel.socket_to(queue) for queue in seen}
         return pause
@@ -76,7 +76,7 @@ class Reaper:
     def _look_at(
         self, queue: str, while_connected: float, seen: dict[str, dict[bytes, tuple[bytes, float]]]
     ) -> float:
-        """Return the deliveries of dead consumers of one queue, and note the living ones in ``seen``.
+        """Return the deliveries of one queue's dead consumers to it, and note the living consumers in ``seen``.
 
         Returns the seconds until the next look.
         """
@@ -92,7 +92,7 @@ class Reaper:
         for consumer, beat, ms in msgpack.unpackb(blob, raw=True):
             try:
                 name = consumer.decode()
-            except UnicodeDecodeError:  # another program put it there
+            except UnicodeDecodeError:  # another program has written it
                 continue
             left = crash_report(consumer)
             if left is not None:

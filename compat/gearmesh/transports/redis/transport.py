@@ -34,9 +34,9 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     """Connects kombu to Redis, in Machinery's layout. Use it with ``kombu.Connection(transport=Transport)``."""
 
     Channel = Channel
-    #: what a server that this is for says of itself
+    #: the ``redis_mode`` of the servers that this transport is for
     mode = "standalone"
-    # kombu counts KeyError too, for a race in its own poller: here it would hide an error of ours.
+    # kombu includes KeyError because of a race in its own poller. Here it would hide an error of gearmesh's.
     connection_errors = tuple(
         error for error in kombu_redis.Transport.connection_errors if error is not KeyError
     )
@@ -45,11 +45,11 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cycle = Poller()
-        #: the policy by which the server may drop messages; "" for none, None if not asked yet
+        #: the policy by which the server may drop messages; "": none; None: the server was not asked yet
         self._eviction: str | None = None
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver what comes.
+        """Wait for messages and deliver them.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds (None: no limit), or ``wake()`` was called.
@@ -71,24 +71,24 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
             callback(message)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Join kombu's event loop: deliveries happen in its ticks. Joining again takes the place of the first time."""
+        """Join kombu's event loop: deliveries happen in its ticks. Joining again replaces the first registration."""
         self.cycle.leave_loop()
         options = connection.client.transport_options
         self.cycle.join_loop(loop, options.get("health_check_interval") or Channel.health_check_interval)
 
     def check_server(self, client: Any) -> None:
-        """Look once at what kind of server this is.
+        """Check once that the server is of the right version, mode and role.
 
         Raises:
-            ConfigError: it is older than Redis 6.2, or another kind than the settings say.
-            ServerUnable: it is a replica, and the app has other brokers. (Option ``master_only``.)
+            ConfigError: the server is older than Redis 6.2, or of another mode than the settings say.
+            ServerUnable: the server is a replica, and the app has other brokers. (Option ``master_only``.)
         """
         if self._eviction is not None:
             return
         try:
             info = client.info()
         except ResponseError as exc:
-            log.debug("the server does not tell its version: %s", exc)
+            log.debug("the server does not show its version: %s", exc)
             info = {}
         mode = str(info.get("redis_mode", self.mode))
         if mode != self.mode:
@@ -103,7 +103,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
         self._eviction = policy if info.get("maxmemory") and policy.startswith("allkeys") else ""
 
     def warn_of_eviction(self) -> None:
-        """Say once, to whoever consumes, that a full server would drop messages and leases."""
+        """Log once, for consumers, that a full server would drop messages and leases."""
         if self._eviction:
             log.warning(
                 "Redis has maxmemory-policy %s: when it is full, it drops waiting and running tasks; "

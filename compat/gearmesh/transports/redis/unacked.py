@@ -1,4 +1,4 @@
-"""Records the deliveries that one consumer holds in Redis, and those that the server may hold for it unknown to it."""
+"""Records the deliveries that one consumer holds in Redis, and the waits that may bring it more."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
-        #: monotonic time at which a message that any channel parked is due
+        #: monotonic time at which the next message that a channel of this consumer has parked is due
         self.aside_due = float("inf")
-        #: queues that were ever fetched from
+        #: queues from which the consumer has ever fetched
         self.queues: set[str] = set()
         #: blocking waits that the server may still know of, each of which may bring one more message:
         #: (monotonic time at which it surely is over, queue)
@@ -31,11 +31,11 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
 
     @property
     def used(self) -> bool:
-        """True once a fetch was sent: the server may hold deliveries of which no reply has told."""
+        """True once a fetch was sent: the server may hold deliveries that no reply has named."""
         return self._next > self._first
 
     def waiting(self, queue: str) -> bool:
-        """True if the server may still know of a blocking pop on ``queue``. Any thread."""
+        """True if the server may still know of a blocking pop on ``queue``. Any thread may call it."""
         now = time.monotonic()
         for wait in list(self.waits):
             if wait[0] < now:
@@ -43,7 +43,7 @@ class RedisUnackedDeliveries(unacked.UnackedDeliveries):
         return any(waited == queue for _, waited in list(self.waits))
 
     def set_aside(self) -> None:
-        """Note that a message was parked: it is due in 50 ms at the earliest. Any thread."""
+        """Note that a message was parked: it is due in 50 ms at the earliest. Any thread may call it."""
         due = time.monotonic() + 0.05
         if due < self.aside_due:
             self.aside_due = due
