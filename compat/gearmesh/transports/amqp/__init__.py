@@ -16,8 +16,8 @@ A message passes through the parts in this order:
    :class:`~.publisher.ConfirmingPublisher`, awaits RabbitMQ's confirms, and only then acknowledges the delivery, with
    the few frames that an :class:`~.delivery_tags.AckTracker` chooses.
 
-:mod:`~.topology` names the queues and their arguments, which also say that RabbitMQ keeps a delayed message until the
-next queue has confirmed it; a :class:`~.declarer.Declarer` declares them. The
+:mod:`~.topology` names the queues and their arguments, which also make RabbitMQ keep a delayed message until the next
+queue has confirmed it; a :class:`~.declarer.Declarer` declares them. The
 :class:`~.inspection.Inspector` counts, lists, purges and recovers messages for people and supervisors.
 
 kombu forces one class on this package, :class:`~.channel.Channel`: it owns the parts, and gives their verbs to its

@@ -1,4 +1,4 @@
-"""The AMQP channel: py-amqp's, with Machinery's queues, deliveries that outlive it, and Commits."""
+"""The AMQP channel: py-amqp's channel with Machinery's queues, deliveries that outlive it, and Commits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Channel"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Kinds of properties that are kept decoded.
+#: Number of different properties that a channel keeps decoded.
 _MAX_CACHED_PROPERTIES: Final = 256
 
 
@@ -53,12 +53,12 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
     connection: AMQPConnection
     Message = Message
-    #: RabbitMQ says only that a message was delivered before, not to which consumer, nor what became of it.
+    #: RabbitMQ says only that it has delivered a message before, and not whether a consumer has lost it.
     counts_losses = False
     #: AMQP cannot list the queues that hold delayed messages.
     lists_delayed = False
     lists_pending = keeps_order = records_crashes = True
-    #: RabbitMQ does not tell what it has taken of a connection that broke.
+    #: RabbitMQ does not say which messages of a broken connection it has taken.
     publishes_once = False
     dead_batch = 1_000_000
 
@@ -69,7 +69,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             UNACKED_BY_CONSUMER.get(options.get("consumer") or consumer_name()) if own else options["unacked"]
         )
         self.consumer: str = self.unacked.consumer
-        #: it is this channel's alone: what it holds goes back with it
+        #: True if the record is this channel's alone, so that its deliveries go back when the channel closes
         self.own_unacked = own
         self.lease = float(options.get("lease", 30.0))
         self.heartbeats = bool(options.get("heartbeats", True))
@@ -95,7 +95,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         connection.consuming.append(self)
 
     def _bind_verbs(self, engine: CommitEngine, inspector: Inspector) -> None:
-        """Give the verbs of the parts to the channel's users."""
+        """Make the verbs of the parts methods of this channel."""
         self.commit, self.stream, self.is_lost = engine.commit, engine.stream, engine.is_lost
         self.settle_one, self.put_back = engine.settle_one, engine.put_back
         self.held, self.heartbeat, self.recover = inspector.held, inspector.heartbeat, inspector.recover
@@ -122,7 +122,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         auto_delete: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """As py-amqp's; durable and kept where nothing else is said, as Machinery's queues are."""
+        """Declare a queue as py-amqp does, but durable and kept by default, as Machinery's queues are."""
         with self.link.lock:
             answer = super().queue_declare(queue, passive, durable, exclusive, auto_delete, **kwargs)
         if not passive:
@@ -148,7 +148,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         arguments: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> str:
-        """Consume. A queue that was not declared through this channel is declared and bound as Machinery's."""
+        """Begin to consume. If this channel has not declared the queue, declare and bind it as Machinery does."""
         with self.link.lock:
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
@@ -166,7 +166,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False, **kwargs: Any) -> None:
-        """End a consumer; what it was sent and has not seen goes back."""
+        """End a consumer, and return the messages that its callback has not got."""
         with self.link.lock:
             subscription = self.subscriptions.pop(consumer_tag, None)
             self.no_ack_consumers.discard(consumer_tag)
@@ -180,7 +180,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.barrier()
 
     def basic_get(self, queue: str = "", no_ack: bool = False, **kwargs: Any) -> Any:
-        """One message, or None if there is none or no such queue."""
+        """Return one message; None: there is none, or no such queue."""
         with self.link.lock:
             if self.link.declarer.count(queue) is None:
                 return None
@@ -227,7 +227,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
                 self.gone()
 
     def retire(self) -> bool:
-        """End the consumers; True if the connection has to stay for what is held through this channel."""
+        """End the consumers; True if the connection has to stay open for unacked deliveries of this channel."""
         for tag in list(self.subscriptions):
             self.basic_cancel(tag)
         if self.own_unacked or not self.held_here():
@@ -242,8 +242,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     def gone(self, *, revived: bool = False) -> None:
         """Forget the deliveries of a channel that was closed: RabbitMQ returns them to their queues.
 
-        Those of a record that outlives the channel, or the channel itself once it is open
-        again, are orphaned.
+        If their record outlives the channel, or the channel is open again (``revived``), mark them as orphaned instead.
         """
         tags, self.tags = self.tags, AckTracker(self, self.link, self.tags.channel_id)
         tags.open = False
@@ -261,24 +260,24 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
     @property
     def usable(self) -> bool:
-        """The channel is open, as far as one knows."""
+        """True if the channel is open, as far as this end knows."""
         return bool(
             self.connection is not None and self.is_open and self.link.connected and not self.link.broken
         )
 
     def held_here(self) -> bool:
-        """Something is held that came through this channel."""
+        """True if a delivery of this channel is unacked."""
         tags = self.tags
         return any(held.tags is tags for held in list(self.unacked.held.values()))
 
     # -- RabbitMQ's side; all under the link's lock
 
     def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
-        """A delivery is complete."""
+        """Take a complete delivery. ``raw``: its properties, encoded."""
         properties = self._kinds.get(raw)
         if properties is None:
             properties = read_properties(raw)
-            # A delayed message says when it left each delay queue: no other one has the same properties.
+            # A delayed message has the time at which it left each delay queue, so no other one has the same properties.
             if len(self._kinds) < _MAX_CACHED_PROPERTIES and b"x-death" not in raw:
                 self._kinds[raw] = properties
         subscription = self._sources.get(delivered.consumer_tag)
@@ -295,7 +294,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             if held is not None:
                 self.tags.delivered(delivered.tag)
                 log.info(
-                    "RabbitMQ redelivered a message of %s that this worker still holds: it keeps it",
+                    "RabbitMQ redelivered a message of %s that this worker still holds: the worker keeps it",
                     subscription.queue,
                 )
                 return
@@ -322,7 +321,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         return held
 
     def _on_close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
-        """RabbitMQ closes the channel: because of what we did, or a delivery was not acknowledged in time."""
+        """Go on after RabbitMQ has closed the channel, because of an error or a late acknowledgement."""
         held = self.held_here()
         self.link.drop_partial(self.channel_id)
         self.gone(revived=True)
@@ -335,13 +334,13 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
                 reply_text,
             )
         if self._calls:
-            # Raises, after it has opened the channel again.
+            # This opens the channel again, and then raises.
             super()._on_close(reply_code, reply_text, class_id, method_id)
         self.send_method(spec.Channel.CloseOk)
         self._do_revive()
 
     def _on_basic_cancel(self, consumer_tag: str) -> None:
-        """The queue is gone."""
+        """Go on after RabbitMQ has cancelled a consumer because its queue was deleted."""
         subscription = self._sources.pop(consumer_tag, None)
         if subscription is None:
             return
@@ -367,12 +366,12 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         )
 
     def cancel_source(self, tag: str) -> None:
-        """End one. What it still brings before RabbitMQ knows goes through :meth:`arrived` as long as it is asked."""
+        """End a consumer on RabbitMQ's side. :meth:`arrived` takes the messages that come before RabbitMQ's answer."""
         super().basic_cancel(tag)
         self._sources.pop(tag, None)
 
     def barrier(self) -> None:
-        """Wait until RabbitMQ has done all that this channel was told."""
+        """Wait until RabbitMQ has carried out all earlier commands of this channel."""
         super().basic_qos(0, 0, False)
 
     def declare_source(self, subscription: Subscription) -> None:
@@ -381,13 +380,13 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.link.declarer.ensure(self.link.topology.source(subscription.queue))
 
     def settled(self, held: Unacked) -> None:
-        """A delivery that came through this channel is settled."""
+        """Note that a delivery of this channel is settled."""
         subscription = self.subscriptions.get(held.source.rpartition(".")[0])
         if subscription is not None:
             subscription.settled(held.source)
 
     def return_unacked(self) -> int:
-        """Put back all that is held here, and let nothing more come until the next drain. Any thread."""
+        """Return all deliveries of this channel, and receive no more until the next drain. Any thread may call it."""
         with self.link.lock:
             for subscription in self.subscriptions.values():
                 subscription.cancel()
@@ -397,7 +396,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             self.barrier()
             if self.subscriptions:
                 self.dispatcher.begin_again(0.0)
-                self.link.wake()  # the owner may wait, and nothing more would come
+                self.link.wake()  # the owner may wait, though no message can come
             return count
 
     def wake(self) -> None:
@@ -406,5 +405,5 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
 
 
 def _lost_before(delivered: Delivered, properties: Mapping[str, Any]) -> bool:
-    """Say whether a consumer lost this message before, or the one that it is a copy of."""
+    """Say whether a consumer has lost this message before, or the message of which it is a copy."""
     return delivered.redelivered or LOST_HEADER in (properties.get("application_headers") or ())

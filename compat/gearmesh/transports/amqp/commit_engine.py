@@ -35,25 +35,25 @@ __all__ = [
     "first_met",
 ]
 
-#: gearmesh's headers; Go looks at none. Of a parked message: unix ms when a worker first met it, and rounds since.
+#: gearmesh's headers; Go ignores them. Of a parked message: unix ms at which a worker first got it, and rounds since.
 PARKED_HEADER: Final = "x-gearmesh-aside"
-#: Any producer may write this header. ``int`` refuses some of the digits that Unicode has, and overlong numbers.
+#: Any producer may write this header, and ``int`` raises for some digits of Unicode and for very long numbers.
 _PARKED: Final = re.compile("([0-9]{1,18}) ([0-9]{1,18})")
 #: Of a dead letter: the reason, and the time of its death, unix ms.
 DEAD_REASON_HEADER: Final = "x-gearmesh-reason"
 DEAD_AT_HEADER: Final = "x-gearmesh-died"
-#: Of a message that was lost with its consumer, and then went to the tail: RabbitMQ takes the copy for a new message.
+#: Of a message that was lost with its consumer, and then went to the tail: RabbitMQ treats the copy as a new message.
 LOST_HEADER: Final = "x-gearmesh-lost"
-#: RabbitMQ routes a message by all of these keys, too. It removes the header as the message leaves the delay queues.
+#: RabbitMQ routes a message by all keys in this header, too. The message loses it as it leaves the delay queues.
 _MORE_ROUTING_KEYS_HEADER: Final = "CC"
-#: RabbitMQ's headers that must not travel on: it would see a message go in circles.
+#: RabbitMQ's headers that a copy must not have: RabbitMQ would take its way for a cycle.
 _DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
-#: Seconds for which a message of an unknown task is parked from the second time on that it is met; after so many rounds
-#: they double, up to the last number. RabbitMQ serves consumers in turn, and a worker has up to eight of a queue, so
-#: a Go worker that knows the task may get its turn late.
+#: Seconds for which a message of an unknown task is parked from its second receive on; after this many rounds they
+#: double, up to the last number. RabbitMQ serves consumers in turn, and a worker has up to eight consumers of a queue,
+#: so a Go worker that knows the task may get its turn late.
 MIN_PARK_S, SHORT_PARK_ROUNDS, MAX_PARK_S = 0.05, 16, 30.0
-#: Seconds for which a message is parked at most, three years; RabbitMQ allows ten.
+#: Seconds for which a message is parked at most: three years. RabbitMQ allows ten years.
 MAX_WAIT_S: Final = 1e8
 
 
@@ -146,7 +146,7 @@ class CommitEngine:
     def _publishing(
         self, publish: Publish, now: int, targets: dict[str, QueueDeclaration]
     ) -> OutgoingMessage:
-        """Make the message, and see to its queue. ``targets``: the queues that were declared, by routing key."""
+        """Make the message, and declare its queue. ``targets``: the queues that were declared, by routing key."""
         queue = targets.get(publish.queue)
         if queue is None:
             queue = targets[publish.queue] = self.topology.target(publish.queue)
@@ -202,7 +202,7 @@ class CommitEngine:
         return OutgoingMessage("", queue, held.body, headers, priority, content_type=kind)
 
     def _copy_into(self, held: Unacked, place: QueueDeclaration, headers: dict[str, Any]) -> OutgoingMessage:
-        """Make a copy that goes into one of gearmesh's own queues, and see to that queue."""
+        """Make a copy that goes into one of gearmesh's own queues, and declare that queue."""
         self.link.declarer.ensure(place)
         return msgspec.structs.replace(self._copy(held, place.name, headers), queue=place)
 
@@ -211,7 +211,7 @@ class CommitEngine:
     ) -> OutgoingMessage:
         if seconds <= 0:
             return self._copy(held, queue, headers)
-        # A message that was parked for less than it should be is parked once more when it returns.
+        # A message that returns before its time is parked once more.
         return self._copy_into(held, self.topology.parked(queue, min(seconds, MAX_WAIT_S)), headers)
 
     def _parked_copy(
@@ -237,13 +237,13 @@ class CommitEngine:
     # -- settling
 
     def settle_one(self, id: int, how: Any) -> None:
-        """kombu's ack and reject."""
+        """Settle one delivery, for kombu's ack and reject."""
         delivery = self.unacked.open.get(id)
         if delivery is not None:
             self.commit([Commit(settle=Settle(delivery, how))])
 
     def put_back(self, helds: Sequence[Unacked]) -> int:
-        """Put deliveries back that no task was begun for; return their number."""
+        """Return deliveries for which no task was begun; return their number."""
         self._settle([(0, "head", held) for held in helds])
         return len(helds)
 
@@ -292,7 +292,7 @@ class CommitEngine:
                 raise AMQPError("the channel was closed")
             link.send(tags.settle([held.tag for _, how, held in members if how != "head"], nacks))
         except (AMQPError, OSError):
-            # The thread that owns that connection gets the error, too. RabbitMQ delivers these again.
+            # The thread that owns that connection gets the error, too. RabbitMQ delivers these messages again.
             return False
         for _, how, held in members:
             self._unacked_of(held.delivery.consumer).forget(held.delivery.id)
@@ -309,13 +309,13 @@ def _park_s(turn: int) -> float:
 
 
 def first_met(headers: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Read :data:`PARKED_HEADER`: unix ms of the first meeting, and rounds since. None: it is missing, or damaged."""
+    """Read :data:`PARKED_HEADER`: unix ms of the first receive, and rounds since. None: it is missing, or damaged."""
     match = _PARKED.fullmatch(str(headers.get(PARKED_HEADER) or ""))
     return (int(match[1]), int(match[2])) if match else None
 
 
 def _run_beside(delivery: Delivery) -> bool:
-    """Say whether another worker may have run the task, too: the one that lost this message, or had its first copy."""
+    """Say whether another worker may have run the task, too, which has lost this message or had its first copy."""
     return delivery.redelivered > (delivery.duplicate_attempt > 0) or delivery.duplicate_attempt > 1
 
 
@@ -325,7 +325,7 @@ def _headers(body: bytes) -> dict[str, Any] | None:
     Go: a number or an object among them makes Go unable to publish the signature again (``json.Number not
     supported``). These stay in the signature, which both sides read.
     """
-    at = body.find(b'"Headers":')  # the first one is the signature's own: nothing before it can hold another
+    at = body.find(b'"Headers":')  # the first one is the signature's own: no field before it can hold another
     if at < 0 or body[at + 10 : at + 12] in (b"{}", b"nu"):
         return None
     try:

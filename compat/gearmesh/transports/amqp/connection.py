@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ: py-amqp's, with a reader of its own, a lock, and a way to end its wait.
+"""One connection to RabbitMQ: py-amqp's connection with another reader, a lock, and a way to end its wait.
 
 One thread owns it: it waits for the socket and for wake-ups (:meth:`AMQPConnection.rest`), outside the lock. Any other
 thread may do short work under the lock: acknowledge, send a heartbeat. So a committer never waits for a drain.
@@ -45,7 +45,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
 
     Args:
         options: the transport's options.
-        patience: seconds to wait for RabbitMQ's answer, and to take what is written.
+        patience: seconds to wait for RabbitMQ's answer, and for the kernel to take written bytes.
     """
 
     channels: dict[int, Any]
@@ -57,17 +57,17 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.options = dict(options or {})
         self.lock = threading.RLock()
         self.patience = patience
-        #: why RabbitMQ reads nothing more from us; "": it does
+        #: the reason for which RabbitMQ reads nothing more from us; "": it reads
         self.blocked = ""
         self.broken: BaseException | None = None
         self.sent_at = self.received_at = time.monotonic()
         #: the channels that may consume
         self.consuming: list[FrameHandler] = []
-        #: its owner has closed it
+        #: True once its owner has closed it
         self.released = False
-        #: its owner waits for messages: its consumers are alive
+        #: True while its owner waits for messages, so that its consumers are alive
         self.resting = False
-        #: closed as far as kombu knows; it stays open until what was delivered through it is settled
+        #: True if kombu has closed it, but it stays open until its deliveries are settled
         self.lingering = False
         self.heartbeat_thread = HeartbeatThread(self)
         self.topology = Topology(
@@ -93,7 +93,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self.collect()
             raise
         OWN_SOCKETS.add(self.sock)
-        # From here on nobody waits longer than this for the kernel to take what is written.
+        # From here on, no write waits longer than this for the kernel.
         self.sock.settimeout(self.patience)
         self._either.register(self.sock, select.POLLIN)
         self._either.register(self._wake_read, select.POLLIN)
@@ -104,7 +104,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             sock = self._transport.sock if self._transport is not None else None
             try:
                 super().collect()
-            except ValueError as exc:  # of a TLS connection that never came about
+            except ValueError as exc:  # from a TLS connection that was never established
                 log.debug("closing a broken connection: %s", exc)
                 self._transport = None
             finally:
@@ -115,7 +115,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 self._wake_write.close()
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        if os.getpid() != self._pid:  # forked: the socket is the parent's, too, and must not hear a word
+        if os.getpid() != self._pid:  # forked: the socket is the parent's, too, so send no goodbye
             if self._transport is not None and self._transport.sock is not None:
                 self._transport.sock.close()
                 self._transport = None
@@ -140,7 +140,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                     self.collect()
 
     def close_if_settled(self) -> None:
-        """Close for good if nothing is left to be settled of what came through a connection that lingers."""
+        """Close a lingering connection for good if all its deliveries are settled."""
         if not self.lingering:
             return
         with self.lock:
@@ -152,14 +152,14 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self.collect()
 
     def fail(self, exc: BaseException) -> None:
-        """It can't be used any more; whoever owns it learns why."""
+        """Mark the connection as broken; its owner gets the error."""
         with self.lock:
             if self.broken is None:
                 self.broken = exc
             self.wake()
 
     def check(self) -> None:
-        """Raises RecoverableConnectionError if it can't be used."""
+        """Raise RecoverableConnectionError if the connection cannot be used."""
         if self.broken is not None:
             raise RecoverableConnectionError(str(self.broken)) from self.broken
         if self._transport is None or not self._transport.connected:
@@ -181,7 +181,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             self.check()
             try:
                 self._transport.write(data)
-            except TimeoutError as exc:  # a part may be gone: it is of no use any more
+            except TimeoutError as exc:  # RabbitMQ may have got a part: the connection is useless
                 why = self.blocked or "RabbitMQ takes nothing"
                 self.broken = RecoverableConnectionError(f"nothing written in {self.patience:g} s: {why}")
                 raise self.broken from exc
@@ -196,12 +196,12 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         self.send(b"\x08\x00\x00\x00\x00\x00\x00\xce")
 
     def maintain(self) -> None:
-        """Send a heartbeat if it is time for one; find out whether RabbitMQ is still there."""
+        """Send a heartbeat if one is due; fail the connection if RabbitMQ has been silent for too long."""
         if not self.heartbeat:
             return
         now = time.monotonic()
         if now - self.received_at > self.heartbeat / 2:
-            self.pump()  # who only publishes now and then reads nothing in between
+            self.pump()  # a program that rarely publishes would never read RabbitMQ's frames
         if now - self.received_at > 2.5 * self.heartbeat:
             self.fail(RecoverableConnectionError(f"RabbitMQ was silent for {now - self.received_at:.0f} s"))
         elif now - self.sent_at >= self.heartbeat / 2:
@@ -210,7 +210,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
     # -- reading: under the lock
 
     def blocking_read(self, timeout: float | None = None) -> bool:
-        """Handle one frame; py-amqp's way to wait for an answer. True: py-amqp need not read on."""
+        """Handle one frame: py-amqp waits for an answer by this. True: py-amqp need not read on."""
         with self.lock:
             if not self._read(self.patience if timeout is None else timeout):
                 if timeout is not None:
@@ -221,14 +221,14 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
             return True
 
     def pump(self) -> None:
-        """Handle all frames that are there; waits for nothing."""
+        """Handle all frames that have come; wait for nothing."""
         with self.lock:
             self.check()
             while self._read(0):
                 pass
 
     def read_one(self, timeout: float) -> bool:
-        """Handle what is there, or wait up to ``timeout`` seconds for it; False if nothing came."""
+        """Handle a frame that has come, or wait up to ``timeout`` seconds for one; False if none came."""
         with self.lock:
             self.check()
             return self._read(timeout)
@@ -289,7 +289,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
                 target.arrived(*whole)
 
     def drop_partial(self, channel: int) -> None:
-        """The channel was closed in the midst of a delivery."""
+        """Forget the incomplete delivery of a channel that was closed."""
         self._inbound.drop(channel)
 
     def _alarm(self, payload: bytes) -> None:
@@ -303,7 +303,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
     # -- waiting
 
     def rest(self, timeout: float | None) -> bool:
-        """Wait, without the lock, until there is something to read or somebody calls :meth:`wake`; True if woken."""
+        """Wait, without the lock, until there are bytes to read or a thread calls :meth:`wake`; True if woken."""
         sock = self._transport.sock if self._transport is not None else None
         if self.broken is not None or sock is None or self._inbound.waiting:
             return False
@@ -325,6 +325,6 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
         return False
 
     def wake(self) -> None:
-        """End a wait, now or the next one. Any thread."""
-        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it does not sleep
+        """End the present wait, or the next one. Any thread may call it."""
+        with contextlib.suppress(OSError):  # full: the owner wakes anyway; closed: it does not wait
             self._wake_write.send(b"\0")

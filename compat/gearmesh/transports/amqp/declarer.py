@@ -25,7 +25,7 @@ __all__ = ["Declarer"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Errors by which RabbitMQ refuses a declaration that it does not allow, or that differs from the first one.
+#: Errors by which RabbitMQ refuses a declaration that it does not allow, or that differs from the existing queue.
 _REFUSALS: Final = (PreconditionFailed, AccessRefused, ResourceLocked)
 
 
@@ -37,7 +37,7 @@ class Declarer:
         self._topology = topology
         self._channel: Any = None
         self._exchange = False
-        #: all delay queues were declared
+        #: True once all delay queues were declared
         self._delay_queues = False
         self._refusal_logged = False
         #: names and binding keys of the queues that were declared
@@ -123,9 +123,9 @@ class Declarer:
         self._delay_queues = self._delay_queues or bool(queue.exchange)
 
     def _declare_delay_queues(self, *, classic: bool) -> None:
-        """Declare all delay queues without waiting for answers: a refusal is the answer to the next declaration.
+        """Declare all delay queues without waiting for answers: RabbitMQ reports a refusal at the next declaration.
 
-        All of them must exist. A message skips a queue that is missing, and comes too early.
+        All of them must exist. A message skips a missing queue, and comes too early.
         """
         exchange_declare = partial(
             self.channel.exchange_declare, type="direct", durable=True, auto_delete=False, nowait=True
@@ -141,8 +141,8 @@ class Declarer:
         if not self._refusal_logged:
             self._refusal_logged = True
             log.error(
-                "RabbitMQ refuses the quorum queues in which messages wait for their time, so it gets classic ones: "
-                "killed as a delay ends, it may lose the message: %s",
+                "RabbitMQ refuses quorum queues for delayed and parked messages, so gearmesh declares classic ones: "
+                "if RabbitMQ is killed as a delay ends, it may lose the message: %s",
                 exc,
             )
 
@@ -155,7 +155,8 @@ class Declarer:
         auto_delete: bool = False,
         nowait: bool = False,
     ) -> tuple[int, int]:
-        # py-amqp chooses the types of integers by their size; here the types are part of what is declared.
+        # py-amqp chooses the types of integers by their size, but RabbitMQ compares the types with those of the
+        # existing queue.
         args = dumps("Bsbbbbb", (0, name, passive, True, False, auto_delete, nowait)) + table(arguments)
         if nowait:
             self._send(spec.Queue.Declare, args)
@@ -182,6 +183,6 @@ class Declarer:
 
 
 def _as_classic(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a classic queue in place of a quorum queue."""
+    """Return the arguments of a classic queue that takes the place of a quorum queue."""
     kept = {name: value for name, value in arguments.items() if name not in REPUBLISHES_WITH_CONFIRMS}
     return {"x-queue-type": "classic", **kept}

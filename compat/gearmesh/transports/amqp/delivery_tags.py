@@ -1,4 +1,4 @@
-"""The numbers of one channel's unsettled deliveries, and the shortest way to settle many of them."""
+"""The delivery tags of one channel's unsettled deliveries, and the fewest frames that settle many of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["AckTracker"]
 
 
 class AckTracker:
-    """The deliveries that RabbitMQ sent on a channel since it was opened, in order.
+    """Tracks the deliveries that RabbitMQ has sent on a channel since it was opened, in order.
 
-    Hold the link's lock.
+    Hold the connection's lock for each call.
 
     Args:
-        channel: learns what is settled.
-        link: its connection.
-        channel_id: its number there.
+        channel: the channel, to which the commit engine reports settled deliveries.
+        link: the channel's connection.
+        channel_id: the channel's number on the connection.
     """
 
     def __init__(self, channel: FrameHandler, link: ConnectionPort, channel_id: int) -> None:
         self.channel = channel
         self.link = link
         self.channel_id = channel_id
-        #: False once RabbitMQ has closed the channel, which gave all of it back
+        #: False once RabbitMQ has closed the channel, and so returned its deliveries
         self.open = True
         self._order: deque[int] = deque()
         self._settled: set[int] = set()
@@ -50,7 +50,7 @@ class AckTracker:
         while order and order[0] in settled:
             last = order.popleft()
             settled.discard(last)
-        # These come before the frame that covers many, which would acknowledge a delivery that must go back.
+        # Nacks come before the frame that acknowledges many, which would acknowledge these deliveries, too.
         out = [frames.nack(channel, tag) for tag in nacks]
         covered = [tag for tag in acks if tag <= last]
         if covered:

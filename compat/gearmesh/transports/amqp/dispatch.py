@@ -24,9 +24,9 @@ __all__ = ["Dispatcher"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Seconds for which what came beyond the prefetch of several queues together may wait here.
+#: Seconds for which messages beyond the prefetch of several queues together may wait here.
 MAX_OVERDRAFT_S: Final = 0.1
-#: Seconds before a lost queue is looked for again.
+#: Seconds before the dispatcher looks for a lost queue again.
 LOST_QUEUE_RETRY_DELAY_S: Final = 1.0
 
 
@@ -41,7 +41,7 @@ class DispatchedChannel(Protocol):
         """Declare the queue of a subscription, if this transport is to declare it."""
 
     def put_back(self, helds: Sequence[Unacked]) -> int:
-        """Return deliveries that no task was begun for; say how many there were."""
+        """Return deliveries for which no task was begun; return their number."""
 
 
 class Dispatcher:
@@ -68,23 +68,24 @@ class Dispatcher:
         self._unacked = unacked
         self._poison_records = poison_records
         self._order = order
-        #: consumer tag, as kombu knows it -> what it consumes
+        #: kombu's consumer tag -> its subscription
         self.subscriptions: dict[str, Subscription] = {}
-        #: deliveries that may be handed out and not settled; 0: any number
+        #: number of unsettled deliveries that callbacks may have; 0: any number
         self.prefetch = 0
-        #: the moment, by the monotonic clock, at which consumers have to be begun (again)
+        #: monotonic time at which consumers have to begin (again)
         self._begin_at = float("inf")
-        #: the moment since which more has come than may be handed out; 0: no more has come
+        #: monotonic time since which more messages wait than callbacks may get; 0: no more wait
         self._over_since = 0.0
-        #: RabbitMQ may push nothing, because it had pushed too much
+        #: True while RabbitMQ may push nothing, because it had pushed too much
         self._paused = False
 
     def begin_again(self, at: float) -> None:
-        """Consume again, from the moment ``at`` of the monotonic clock, where RabbitMQ ended a consumer."""
+        """Begin the ended consumers again at the monotonic time ``at``."""
         self._begin_at = min(self._begin_at, at)
 
     def deliver(self, now: float) -> bool:
-        """Hand to the consumers the messages they may have; True if there were any. Called by the owning thread."""
+        """Hand the callbacks the messages that they may get; True if there were any. Only the owning thread calls
+        it."""
         self._unacked.alive_at = now
         delivered = False
         with self._lock:
@@ -95,13 +96,13 @@ class Dispatcher:
             delivered = True
             subscription.callback(Message(self._channel, item))
             if item.held is None:
-                break  # who waits for replies counts calls of drain_events, and may leave the rest to others
+                break  # a caller that waits for replies counts calls of drain_events, and may leave others the rest
         with self._lock:
             self._balance(now)
         return delivered
 
     def due(self) -> float:
-        """Return the moment, by the monotonic clock, at which :meth:`deliver` has to be called though nothing came."""
+        """Return the monotonic time at which :meth:`deliver` has to be called even if no message comes."""
         if any(self._ready(subscription) for subscription in list(self.subscriptions.values())):
             return 0.0
         over = self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
@@ -142,7 +143,7 @@ class Dispatcher:
             return subscription.waiting.popleft() if self._ready(subscription) else None
 
     def _ready(self, subscription: Subscription) -> bool:
-        """Say whether a message of it may be handed out."""
+        """Say whether the next message of a subscription may be handed out."""
         if not subscription.waiting or not (subscription.no_ack or self._room() > 0):
             return False
         held = subscription.waiting[0].held
@@ -159,7 +160,7 @@ class Dispatcher:
         return self.prefetch - (len(self._unacked.held) - waiting)
 
     def _begin(self) -> None:
-        """Consume again where consumers were lost."""
+        """Begin lost consumers again."""
         self._begin_at = float("inf")
         for subscription in list(self.subscriptions.values()):
             if subscription.sources or self._paused:
@@ -169,8 +170,8 @@ class Dispatcher:
     def _adjust(self, subscription: Subscription, *, declare: bool = False) -> bool:
         """Let RabbitMQ push as much as the prefetch allows of one queue; False if the queue is gone.
 
-        Another program may delete it at any moment, and it may come back. RabbitMQ has then closed the channel, with
-        all consumers: they are begun again after a pause.
+        Another program may delete the queue at any moment, and create it again. RabbitMQ has then closed the channel
+        with all its consumers, which begin again after a pause.
         """
         try:
             if declare:
@@ -196,7 +197,7 @@ class Dispatcher:
             if not self._over_since:
                 self._over_since = now
             elif now - self._over_since >= MAX_OVERDRAFT_S:
-                # They may begin sooner elsewhere.
+                # Other workers may begin these messages sooner.
                 self._over_since = 0.0
                 self._paused = True
                 for subscription in self.subscriptions.values():
@@ -218,14 +219,15 @@ class Dispatcher:
         return not self._paused and self._begin_at == float("inf")
 
     def forget_waiting(self, subscription: Subscription) -> None:
-        """Forget messages that no callback has seen: were they reclaimed as orphans, no consumer would settle them."""
+        """Forget messages that no callback has got: if they were reclaimed as orphans, no consumer would settle
+        them."""
         for item in subscription.waiting:
             if item.held is not None:
                 self._unacked.forget(item.held.delivery.id)
         subscription.waiting.clear()
 
     def return_waiting(self, subscription: Subscription) -> None:
-        """Return messages that no callback has seen to their queue."""
+        """Return messages that no callback has got to their queue."""
         items = [item.held for item in subscription.waiting if item.held is not None]
         subscription.waiting.clear()
         self._channel.put_back(items)

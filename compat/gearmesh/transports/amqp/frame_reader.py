@@ -1,4 +1,4 @@
-"""Cuts the bytes that RabbitMQ sends into frames, and composes frames to deliveries. It does no I/O."""
+"""Cuts the bytes that RabbitMQ sends into frames, and joins frames to deliveries. It does no I/O."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Frame = tuple[int, int, bytes]
 
 
 class ReceivedMessage(NamedTuple):
-    """A delivery all of whose frames are here; ``properties`` as they came."""
+    """A delivery whose frames have all come; ``properties`` are encoded."""
 
     delivered: Delivered
     properties: bytes
     body: bytes
 
 
-#: In place of a delivery of which more is to come.
+#: Returned in place of a delivery while some of its frames are missing.
 INCOMPLETE: Final = ()
 
 
 class _Incoming:
-    """A delivery of which not all frames are here yet."""
+    """A delivery while some of its frames are missing."""
 
     __slots__ = ("delivered", "left", "parts", "properties")
 
@@ -43,7 +43,7 @@ class _Incoming:
 
 
 class FrameReader:
-    """Cuts the bytes of one connection into frames and whole deliveries. Used under its link's lock."""
+    """Cuts the bytes of one connection into frames and whole deliveries. Used under the connection's lock."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -51,18 +51,18 @@ class FrameReader:
         self._incoming: dict[int, _Incoming] = {}
 
     def feed(self, data: bytes) -> None:
-        """Add what was read."""
+        """Add bytes that were read."""
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
     @property
     def waiting(self) -> bool:
-        """A frame is complete and was not taken yet."""
+        """True if a complete frame was not taken yet."""
         left = len(self._data) - self._at
         return left >= 8 and left >= 8 + _frame.unpack_from(self._data, self._at)[2]
 
     def next(self) -> Frame | None:
-        """Take a frame; None if there is none. Raises RecoverableConnectionError for what is no frame."""
+        """Take a frame; None: none is complete. Raises RecoverableConnectionError for bytes that are not a frame."""
         data, at = self._data, self._at
         if len(data) - at < 8:
             return None
@@ -76,8 +76,8 @@ class FrameReader:
         return kind, channel, data[at + 7 : end]
 
     def delivery(self, kind: int, channel: int, payload: bytes) -> ReceivedMessage | tuple[()] | None:
-        """The delivery that a frame completes; :data:`INCOMPLETE` if more is to come; None for a frame of something
-        else."""
+        """Return the delivery that a frame completes; :data:`INCOMPLETE` if others are missing; None if it belongs to
+        none."""
         incoming = self._incoming.get(channel)
         if kind == 1 and payload[:4] == BASIC_DELIVER:
             self._incoming[channel] = _Incoming(read_deliver(payload))
@@ -101,5 +101,5 @@ class FrameReader:
         )
 
     def drop(self, channel: int) -> None:
-        """The channel was closed, perhaps in the midst of a delivery."""
+        """Forget the incomplete delivery of a channel that was closed, if there is one."""
         self._incoming.pop(channel, None)

@@ -1,4 +1,4 @@
-"""AMQP 0-9-1 frames that every task needs, written and read without py-amqp's detours.
+"""AMQP 0-9-1 frames that every task needs, written and read faster than by py-amqp.
 
 Everything else goes through py-amqp. Layouts: https://www.rabbitmq.com/amqp-0-9-1-reference.html; the letters of
 table values are RabbitMQ's.
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 FRAME_METHOD, FRAME_HEADER, FRAME_BODY, FRAME_END = 1, 2, 3, b"\xce"
-#: Class and method of basic.deliver, as they stand in its frame.
+#: Class and method of basic.deliver, as its frame has them.
 BASIC_DELIVER: Final = b"\x00\x3c\x00\x3c"
 
 _frame = Struct(">BHI")
@@ -35,7 +35,7 @@ _size = Struct(">Q")
 _ack = Struct(">BHIHHQBB")
 _long = Struct(">I")
 _deliver_end = Struct(">QB")
-#: Kinds of messages of which a writer remembers what does not change.
+#: Number of kinds of messages for which a writer keeps the bytes that do not change.
 _MAX_CACHED_KINDS: Final = 256
 
 #: Bits of the properties that we write, in the order in which their values follow.
@@ -43,10 +43,11 @@ _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _PRIORITY, _EXPIRATION = 1 << 15, 1 << 
 
 
 class QueueDeclaration(NamedTuple):
-    """A queue to declare, and what binds it to the exchange; ``""``: nothing.
+    """A queue to declare, and its binding to an exchange.
 
     Attributes:
-        exchange: the one of the delay queues to which it is bound; ``""``: Machinery's.
+        binding_key: the key of its binding; ``""``: the queue is not bound.
+        exchange: the exchange of the delay queues to which it is bound; ``""``: Machinery's.
     """
 
     name: str
@@ -58,14 +59,14 @@ class QueueDeclaration(NamedTuple):
 
 
 class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
-    """A message to publish, and where to.
+    """A message to publish, with its exchange and routing key.
 
     Attributes:
         exchange: ``""`` is the default exchange, where the routing key is a queue's name.
-        headers: table of the message; None: there is none.
-        expiration: ms as text; ``""``: never.
-        transient: it need not survive RabbitMQ.
-        queue: the one that is meant; it was declared.
+        headers: the headers of the message; None: there are none.
+        expiration: the TTL in ms, as text; ``""``: the message does not expire.
+        transient: the message need not survive a restart of RabbitMQ.
+        queue: the declared queue for the message, which the publisher may declare again; None: it declares none.
     """
 
     exchange: str
@@ -80,18 +81,18 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def way(self) -> tuple[str, str]:
-        """Exchange and routing key."""
+        """The exchange and the routing key."""
         return self.exchange, self.routing_key
 
     def properties(self) -> bytes:
-        """Flags and values, as they follow in the header frame."""
+        """Encode the flags and values of the header frame."""
         flags = _CONTENT_TYPE | _DELIVERY_MODE
         values = [_short(self.content_type)]
-        if self.headers:  # Go: an empty table is not written
+        if self.headers:  # Go: writes no empty table
             flags |= _HEADERS
             values.append(table(self.headers))
         values.append(b"\x01" if self.transient else b"\x02")
-        if self.priority:  # Go: nor is a priority of 0
+        if self.priority:  # Go: writes no priority of 0
             flags |= _PRIORITY
             values.append(bytes((min(self.priority, 255),)))
         if self.expiration:
@@ -103,12 +104,12 @@ class OutgoingMessage(msgspec.Struct, frozen=True, gc=False):
 class Writer:
     """Writes basic.publish on one channel.
 
-    Of many messages only bodies differ: what stands before and behind the body's size in their first two frames is
-    made once a kind.
+    Many messages differ only in their bodies. So the writer encodes the bytes before and behind the body's size in
+    their first two frames once for each kind of message.
 
     Args:
-        channel: its number.
-        frame_max: bytes of the longest frame that was agreed on.
+        channel: the channel's number.
+        frame_max: bytes of the longest frame that both sides allow.
     """
 
     def __init__(self, channel: int, frame_max: int) -> None:
@@ -117,7 +118,7 @@ class Writer:
         self._kinds: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
     def write(self, item: OutgoingMessage) -> bytes:
-        """All frames of one message. Raises ValueError for a name that is too long, TypeError for a header."""
+        """Return all frames of one message. Raises ValueError for a name that is too long, TypeError for a header."""
         body = item.body
         if item.headers:
             before, behind = self._around(item)
@@ -148,13 +149,13 @@ class Writer:
         return b"".join(parts)
 
     def _around(self, item: OutgoingMessage) -> tuple[bytes, bytes]:
-        """The frames of method and header, without the body's size between the two."""
+        """Return the bytes of the method and header frames that stand before and behind the body's size."""
         method = b"".join(
             (
                 b"\x00\x3c\x00\x28\x00\x00",
                 _short(item.exchange),
                 _short(item.routing_key),
-                b"\x01",  # mandatory: RabbitMQ says so if no queue takes the message
+                b"\x01",  # mandatory: RabbitMQ returns the message if no queue takes it
             )
         )
         properties = item.properties()
@@ -179,7 +180,7 @@ class Delivered(NamedTuple):
 
 
 def read_deliver(frame: bytes) -> Delivered:
-    """The payload of a method frame that begins with :data:`BASIC_DELIVER`."""
+    """Read the payload of a method frame that begins with :data:`BASIC_DELIVER`."""
     at = 5 + frame[4]
     consumer_tag = frame[5:at].decode()
     tag, redelivered = _deliver_end.unpack_from(frame, at)
@@ -191,24 +192,24 @@ def read_deliver(frame: bytes) -> Delivered:
 
 
 def read_properties(raw: bytes) -> dict[str, Any]:
-    """Flags and values of a header frame, by py-amqp's names."""
+    """Decode the flags and values of a header frame, by py-amqp's names."""
     properties: dict[str, Any]
     properties, _ = decode_properties_basic(raw, 0)
     return properties
 
 
 def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
-    """basic.ack; ``multiple``: of all up to ``tag``."""
+    """Encode basic.ack; ``multiple``: for all deliveries up to ``tag``."""
     return _ack.pack(FRAME_METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
 
 
 def nack(channel: int, tag: int) -> bytes:
-    """basic.nack that puts back."""
+    """Encode basic.nack, which returns the delivery to its queue."""
     return _ack.pack(FRAME_METHOD, channel, 13, 60, 120, tag, 2, 0xCE)
 
 
 def table(values: Mapping[str, Any]) -> bytes:
-    """A table with its length. Raises TypeError for a value that no table can hold."""
+    """Encode a table with its length. Raises TypeError for a value that no table can hold."""
     body = b"".join(_short(name) + _value(value) for name, value in values.items())
     return _long.pack(len(body)) + body
 

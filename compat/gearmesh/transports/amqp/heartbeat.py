@@ -36,18 +36,18 @@ class HeartbeatThread:
         self._link = weakref.ref(link)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
-        #: for how long the consumers are known to have been silent, and when they last gave a sign
+        #: consumer -> monotonic time of its last sign of life, and the seconds for which it has been silent
         self._silent: dict[str, tuple[float, float]] = {}
         self._looked_at = 0.0
 
     def start(self) -> None:
-        """Begin. Twice, or after the end, is fine."""
+        """Start the thread, unless it was started or stopped before."""
         if self._thread is None and not self._over.is_set():
             self._thread = threading.Thread(target=self._loop, name="gearmesh-amqp-heartbeat", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End. Before start, or twice, is fine."""
+        """End the thread. A thread that was not started yet never starts."""
         self._over.set()
 
     def _loop(self) -> None:

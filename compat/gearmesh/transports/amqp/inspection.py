@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspector"]
 
-#: Messages that are taken at a time where they are to be read before they are gone.
+#: Number of messages that a purge takes at a time if a callback gets their bodies.
 PURGE_BATCH_MESSAGES: Final = 256
-#: Headers that say what became of a message so far.
+#: Headers about the earlier deliveries of a message.
 _HISTORY_HEADERS: Final = (
     DUPLICATE_ATTEMPT_HEADER,
     PARKED_HEADER,
@@ -54,26 +54,26 @@ _HISTORY_HEADERS: Final = (
     DEAD_REASON_HEADER,
     LOST_HEADER,
 )
-#: Messages that a look takes over one channel. RabbitMQ's client of a quorum queue sends so many commands at once
-#: (``quorum_commands_soft_limit``), and the others later, in any order.
+#: Number of messages that a look takes over one channel. RabbitMQ's client of a quorum queue sends this many commands
+#: at once (``quorum_commands_soft_limit``), and the others later, in any order.
 RETURNED_IN_ORDER: Final = 32
-#: Channels of one look; the last one takes all other messages.
+#: Number of channels of one look; the last one takes all other messages.
 MAX_LOOK_CHANNELS: Final = 64
-#: Seconds to wait at most until a quorum queue has back what was shown of it.
+#: Seconds to wait at most until a quorum queue has its messages back after a look.
 MAX_RETURN_S: Final = 0.5
 
 
 class Inspector:
-    """The verbs of a channel for people and supervisors.
+    """Has the verbs of a channel for people and supervisors.
 
-    See :class:`gearmesh.interfaces.transport.SupportsInspection` and :class:`gearmesh.interfaces.transport.Channel` for
-    each.
+    :class:`gearmesh.interfaces.transport.SupportsInspection` and :class:`gearmesh.interfaces.transport.Channel`
+    describe each verb.
 
     Args:
         link: the connection of the channel.
         poison_records: the records of messages that ran when a process died.
         rates: the rate limiter of this process.
-        barrier: waits until RabbitMQ has done all that the channel was told.
+        barrier: waits until RabbitMQ has carried out all earlier commands of the channel.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class Inspector:
         self._barrier = barrier
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
-        """Within this process. RabbitMQ itself watches over connections, and knows when a process is gone."""
+        """Record a sign of life of a consumer of this process. RabbitMQ itself notices when another process is gone."""
         UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
 
     def reap(self, queues: Iterable[str]) -> float:
-        """Never: RabbitMQ puts back what a lost connection held."""
+        """Return infinity: RabbitMQ itself returns the deliveries of a lost connection."""
         return float("inf")
 
     def held(self, consumer: str, queues: Iterable[str]) -> list[tuple[Delivery, bytes]]:
-        """The deliveries that a consumer of this process holds; RabbitMQ does not tell of others."""
+        """List the deliveries that a consumer of this process holds; RabbitMQ does not show those of others."""
         return [(each.delivery, each.body) for each in _held(consumer, queues)]
 
     def recover(
@@ -131,31 +131,31 @@ class Inspector:
         return len(found)
 
     def mark_overdue(self, ids: Iterable[int]) -> None:
-        """Note down that a process was killed for these: who gets one next finds it overdue."""
+        """Record that a process was killed for these deliveries, so that the next consumer gets them as overdue."""
         with self.link.lock:
             for id in ids:
                 self.poison_records.expire(digest_of(id))
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
-        """The first waiting messages.
+        """List the first waiting messages.
 
-        RabbitMQ shows a message only by delivering it: all are taken and put back where they were. Meanwhile nobody
-        else gets them, and afterwards they count as delivered before.
+        RabbitMQ shows a message only by delivering it. So this takes the messages, and puts them back in their places.
+        Meanwhile no worker gets them, and afterwards they count as delivered before.
         """
         with self.browse(queue, limit) as messages:
             return [message.body for message in messages]
 
     def delayed(self, limit: int = 1000) -> list[DelayedMessage]:
-        """The messages in the one queue for delayed messages, if the settings name one.
+        """List the messages in the one queue for delayed messages, which the settings must name.
 
         Raises:
-            GearmeshError: they name none. Each duration has a queue then, and AMQP can't list queues.
+            GearmeshError: the settings name none. Each duration has a queue then, and AMQP cannot list queues.
         """
         queue = self.topology.config.delayed_queue
         if not queue:
             raise GearmeshError(
-                "RabbitMQ can't tell what is delayed: it passes through several queues (gearmesh:delay:<ms>). "
-                "'rabbitmqctl list_queues' counts what is there; with the setting amqp.delayed_queue it is one queue"
+                "RabbitMQ cannot list delayed messages: they pass through several queues (gearmesh:delay:<ms>), which "
+                "'rabbitmqctl list_queues' counts; with the setting amqp.delayed_queue they wait in one queue"
             )
         with self.browse(queue, 1 << 30) as messages:
             found = [DelayedMessage(message.body, _eta(message.body)) for message in messages]
@@ -185,7 +185,7 @@ class Inspector:
         )
 
     def count(self, queue: str) -> QueueCounts:
-        """Count the waiting messages and dead letters; RabbitMQ does not tell of unacked and parked ones."""
+        """Count the waiting messages and dead letters; RabbitMQ does not count unacked and parked ones."""
         with self.link.lock:
             declarer = self.link.declarer
             pending, consumers = declarer.look(queue) or (0, 0)
@@ -193,10 +193,10 @@ class Inspector:
         return QueueCounts(queue=queue, pending=pending, dead=dead, consumers=consumers)
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
-        """As :class:`gearmesh.interfaces.transport.SupportsParkedListing` says, without messages that have returned to
-        the queue.
+        """List parked messages as :class:`gearmesh.interfaces.transport.SupportsParkedListing` says, but without those
+        that have returned to the queue.
 
-        A message waits in a queue for its pause, and RabbitMQ does not tell since when.
+        Each pause has a queue of its own, and RabbitMQ does not show since when a message waits there.
         """
         found: list[ParkedMessage] = []
         with self.link.lock:
@@ -214,7 +214,7 @@ class Inspector:
         return found
 
     def _await_return(self, queue: str, count: int) -> None:
-        """A quorum queue takes back its messages a moment after RabbitMQ has closed the channel that had them."""
+        """Wait until a quorum queue has its messages back: that is a moment after RabbitMQ has closed the channel."""
         deadline = time.monotonic() + MAX_RETURN_S
         declarer = self.link.declarer
         while (declarer.count(queue) or 0) < count and time.monotonic() < deadline:
@@ -230,7 +230,7 @@ class Inspector:
             return sum(self._take_all(name, count, gone) for name, count in there.items())
 
     def _take_all(self, queue: str, count: int, gone: DeletedCallback) -> int:
-        """Delete the first ``count`` messages of a queue; how many there were."""
+        """Delete the first ``count`` messages of a queue; return their number."""
         taken = 0
         while taken < count:
             with self.browse(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as messages:
@@ -244,14 +244,15 @@ class Inspector:
         return taken
 
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Of the one queue for delayed messages, if the settings name one. Else nobody can say where they are.
+        """Delete delayed messages from the one queue for all of them, which the settings must name.
 
         Raises:
             GearmeshError: the settings name none.
         """
         if not self.topology.config.delayed_queue:
             raise GearmeshError(
-                f"RabbitMQ can't tell what is delayed for {queue!r}: it waits in queues for all (gearmesh:delay:<ms>)"
+                f"RabbitMQ cannot find the delayed messages for {queue!r}: they wait in queues that all queues share "
+                "(gearmesh:delay:<ms>)"
             )
         bodies = []
         with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
@@ -264,17 +265,17 @@ class Inspector:
         return len(bodies)
 
     def reserve(self, requests: Sequence[RateRequest]) -> list[int]:
-        """By this process alone: RabbitMQ keeps nothing that several could count with."""
+        """Reserve in this process alone: RabbitMQ has no counter that several processes could share."""
         return [self.rates.reserve(request) for request in requests]
 
     @contextmanager
     def browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
-        """The first messages of a queue, taken for the moment, with their bodies as bytes.
+        """Take the first messages of a queue for the length of a block, with their bodies as bytes.
 
         A message that is not acknowledged within the block goes back to its place.
         """
         with self.link.lock:
-            self._barrier()  # what was published here without a confirm is there, too
+            self._barrier()  # so that messages published here without a confirm have arrived
             count = self.link.declarer.count(queue)
             if not count:
                 yield []
@@ -297,13 +298,13 @@ class Inspector:
             finally:
                 for channel in channels:
                     _put_back(channel)
-                # RabbitMQ answers once all that was not acknowledged is back in its place. Without that, who looks
-                # again at once would see a part of the queue.
+                # RabbitMQ answers once all unacknowledged messages are back in their places. Without this wait, the
+                # next look might see only a part of the queue.
                 for channel in channels:
                     channel.close()
 
     def _letters(self, queue: str, messages: Sequence[Any]) -> dict[bytes, DeadLetter]:
-        """One letter for equal bytes; the longest dead first."""
+        """Make one letter of messages with equal bytes; the longest dead comes first."""
         letters: dict[bytes, DeadLetter] = {}
         for message in messages:
             body = message.body
@@ -337,7 +338,7 @@ def _pass_on_expired(channel: Any, queue: str) -> None:
 
     A quorum queue that dead-letters at least once does not do so if ``basic.get`` finds that all its messages have just
     expired: they stay until the next command to the queue (RabbitMQ 3.10; 4.x has the same code). A consumer is such a
-    command. A message that it may get returns when the channel is closed. On another program's queue a consumer may do
+    command. If it gets a message, that returns when the channel is closed. On another program's queue a consumer may do
     harm: when it ends, RabbitMQ deletes an auto-delete queue.
     """
     channel.arrived = _ignore_delivery  # the connection calls it
@@ -356,7 +357,7 @@ def _held(consumer: str, queues: Iterable[str]) -> list[Unacked]:
 
 
 def _anew(queue: str, message: Any) -> OutgoingMessage:
-    """Make the message of a dead letter that is to run: without a trace of what it went through."""
+    """Make the message that runs a dead letter again, without the headers of its earlier deliveries."""
     headers = message.properties.get("application_headers") or {}
     kept = {name: value for name, value in headers.items() if name not in _HISTORY_HEADERS}
     return OutgoingMessage("", queue, message.body, kept, message.properties.get("priority") or 0)
@@ -367,7 +368,7 @@ def _id(body: bytes) -> str:
 
 
 def _eta(body: bytes) -> int:
-    """The ETA that a delayed message carries, unix ns; 0 if it carries none."""
+    """Return the ETA of a delayed message in unix ns; 0: it has none."""
     try:
         sig = decode(body)
     except RemoteProtocolError:
@@ -376,7 +377,7 @@ def _eta(body: bytes) -> int:
 
 
 def _leads_to(body: bytes, topology: Topology) -> str:
-    """The queue that a delayed message will be in."""
+    """Return the queue to which a delayed message will go."""
     try:
         return topology.target(decode(body).RoutingKey or topology.default_queue).name
     except RemoteProtocolError:
@@ -384,6 +385,7 @@ def _leads_to(body: bytes, topology: Topology) -> str:
 
 
 def _first_met(message: Any) -> float | None:
-    """Unix seconds at which a worker without its task first got this message; None: it waits for another reason."""
+    """Return the unix seconds at which a worker without its task first got a message; None: it waits for another
+    reason."""
     met = first_met(message.properties.get("application_headers") or {})
     return None if met is None else met[0] / 1000

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Message", "body_of"]
 
-#: The content type of Machinery's signatures. kombu's own JSON always says its encoding, too.
+#: The content type of Machinery's signatures. kombu's own JSON always has an encoding, too.
 _JSON = "application/json"
 
 
 def body_of(message: Any) -> bytes:
-    """The body of one of py-amqp's messages, for which an empty one is text."""
+    """Return the body of one of py-amqp's messages as bytes; py-amqp has an empty body as text."""
     body = message.body
     return body.encode() if isinstance(body, str) else bytes(body)
 
@@ -49,7 +49,7 @@ class Message(KombuMessage):  # type: ignore[misc]
             "consumer_tag": delivered.consumer_tag,
             "redelivered": delivered.redelivered,
         }
-        # Copies: messages that say the same share what was decoded.
+        # Copies, since messages with the same properties share the decoded ones.
         self.headers = dict(properties.get("application_headers") or ())
         self.properties = dict(properties)
         self.body = body
@@ -61,5 +61,5 @@ class Message(KombuMessage):  # type: ignore[misc]
         if compression and encoding is not None:
             try:
                 self.body = decompress(body, compression)
-            except Exception:  # kombu's way: whoever decodes it is told
+            except Exception:  # as in kombu: decoding the message raises this
                 self.errors.append(sys.exc_info())

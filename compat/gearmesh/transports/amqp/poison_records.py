@@ -1,9 +1,11 @@
 """Messages that ran when a process died, across processes that share nothing but RabbitMQ.
 
-RabbitMQ keeps the records as queues: ``gearmesh:suspect:<checksum>`` exists once such a message was lost, and the
-number of messages in ``gearmesh:deaths:<checksum>`` says how bad that was. None: it was lost, and perhaps not through
-its own fault. One: it is isolated (crash count zero). Each four more: it brought a process down while it ran alone,
-for certain; each one more: perhaps.
+RabbitMQ keeps the records as queues. ``gearmesh:suspect:<checksum>`` exists once such a message was lost. The number of
+messages in ``gearmesh:deaths:<checksum>`` says how often it has brought a process down:
+
+- 0: the message was lost, and perhaps did not cause that.
+- 1: the message is isolated, with crash count zero.
+- 4 more for each process that it has certainly brought down while it ran alone, and 1 more for each that it may have.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PoisonRecords"]
 
-#: Seconds a redelivered message waits before it is looked up: RabbitMQ is quicker than the supervisor of who died.
+#: Seconds that a redelivered message waits before its record is read: RabbitMQ is quicker than the supervisor of the
+#: dead process, which writes the record.
 LOOKUP_DELAY_S: Final = 0.05
 #: Milliseconds for which a record of crashes is kept.
 RECORD_TTL_MS: Final = 86_400_000
@@ -33,7 +36,7 @@ class PoisonRecords:
 
     Args:
         link: the connection that the records are read and written through.
-        unacked: the deliveries that are looked up.
+        unacked: the deliveries whose records are read.
     """
 
     def __init__(self, link: AMQPConnection, unacked: AMQPUnackedDeliveries) -> None:
@@ -57,7 +60,7 @@ class PoisonRecords:
         return self._due
 
     def settle(self, now: float) -> None:
-        """Read the records of the messages whose time has come."""
+        """Read the records of the messages that have waited long enough."""
         if now < self._due:
             return
         self._due = float("inf")
@@ -105,5 +108,5 @@ class PoisonRecords:
             self._link.declarer.channel.queue_delete(name)
 
     def _declare(self, name: str) -> None:
-        # Whatever was declared through this connection before: another worker may have deleted it.
+        # Declare it even if this connection has done so before: another worker may have deleted it.
         self._link.declarer.redeclare(QueueDeclaration(name, {"x-expires": RECORD_TTL_MS}))

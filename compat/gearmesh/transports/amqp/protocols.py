@@ -1,4 +1,4 @@
-"""The parts of a RabbitMQ connection and of its channels that the objects which they compose use."""
+"""The interfaces through which the parts of a RabbitMQ connection use the connection and its channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FrameHandler(Protocol):
     lease: float
     #: False: the consumer is alive as long as its process
     heartbeats: bool
-    #: a thread has asked for the end of the wait
+    #: True once a thread has asked to end the wait
     woken: bool
 
     def arrived(self, delivered: Delivered, raw: bytes, body: bytes) -> None:
@@ -41,10 +41,10 @@ class FrameHandler(Protocol):
         """Note that a delivery of this channel is settled."""
 
     def barrier(self) -> None:
-        """Wait until RabbitMQ has done all that this channel was told."""
+        """Wait until RabbitMQ has carried out all earlier commands of this channel."""
 
     def return_unacked(self) -> int:
-        """Return all deliveries of this channel to their queues; say how many there were. Any thread."""
+        """Return all deliveries of this channel to their queues; return their number. Any thread may call it."""
 
     def retire(self) -> bool:
         """End the consumers; True if the connection has to stay open for unacked deliveries."""
@@ -56,7 +56,7 @@ class ConnectionPort(Protocol):
     lock: Any
     #: seconds to wait for RabbitMQ's answer
     patience: float
-    #: why RabbitMQ reads nothing more from us; "": it does
+    #: the reason for which RabbitMQ reads nothing more from us; "": it reads
     blocked: str
     frame_max: int
     heartbeat: Any
@@ -84,7 +84,7 @@ class ConnectionPort(Protocol):
         """Mark the connection as broken; its owner gets the error."""
 
     def collect(self) -> None:
-        """Close the socket without a word to RabbitMQ."""
+        """Close the socket without a goodbye to RabbitMQ."""
 
     def open_channel(self) -> Any:
         """Open a channel of py-amqp's."""

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DUPLICATE_ATTEMPT_HEADER", "ConfirmingPublisher", "duplicate_attempt_of", "repeated"]
 
-#: Header of a possible duplicate: the number of times that a worker has met it, this one included.
+#: Header of a possible duplicate: the number of times that workers have received it, this time included.
 DUPLICATE_ATTEMPT_HEADER: Final = "x-gearmesh-again"
 #: Bytes that the publisher writes at a time.
 _MAX_WRITE_BYTES: Final = 1 << 17
-#: Messages on their way without a confirm.
+#: Number of messages on their way without a confirm.
 _MAX_UNCONFIRMED_MESSAGES: Final = 2048
 
 
 class ConfirmingPublisher:
-    """A channel in confirm mode, used by the thread that owns its connection."""
+    """Publishes through a channel in confirm mode. Only the thread that owns the connection uses it."""
 
     def __init__(self, link: ConnectionPort, declarer: Declarer) -> None:
         self._link = link
@@ -60,15 +60,15 @@ class ConfirmingPublisher:
         waits: bool = True,
         outlasts_alarms: bool = False,
     ) -> None:
-        """Send chunk by chunk, each while RabbitMQ has those before still to confirm; see :meth:`publish`.
+        """Send chunk by chunk, without waiting for the confirms of the chunks before; see :meth:`publish`.
 
         Args:
-            chunks: the publisher asks for each without the connection's lock. An error raised there is raised here when
-                all that was sent is confirmed.
-            sent: called when this ends or raises, with the places of the messages that RabbitMQ has confirmed. A chunk
-                that the publisher asked for and did not get, since packing it failed, is not among them.
+            chunks: the publisher asks for each without the connection's lock. If that raises an error, the publisher
+                raises it once all sent messages are confirmed.
+            sent: called when this ends or raises, with the indexes of the messages that RabbitMQ has confirmed. They do
+                not count a chunk that the publisher asked for and did not get.
             again: mark the messages as possible duplicates.
-            waits: send messages that a queue refuses again for a while. False raises at once.
+            waits: for a while, send messages again that a queue refuses; False: raise at once.
             outlasts_alarms: wait for confirms as long as RabbitMQ has an alarm.
         """
         batch: list[OutgoingMessage] = []
@@ -90,7 +90,7 @@ class ConfirmingPublisher:
                         ended = True
                     self._await_all()
                 except ChannelError as exc:
-                    # Closed by RabbitMQ: the exchange is gone, or a message too large.
+                    # RabbitMQ has closed the channel: the exchange is gone, or a message is too large.
                     todo = self._undone(batch, todo)
                     begun = set(self._open.values())
                     self.drop()
@@ -100,7 +100,7 @@ class ConfirmingPublisher:
                         ) from exc
                     healed = True
                     self._declare_again(batch[i] for i in todo)
-                    for i in begun:  # RabbitMQ may have taken it all the same
+                    for i in begun:  # RabbitMQ may still have taken it
                         batch[i] = repeated(batch[i])
                     continue
                 if trouble is not None:
@@ -132,12 +132,12 @@ class ConfirmingPublisher:
         *,
         again: bool,
     ) -> Exception | None:
-        """Send until the source ends, and return the error with which it did."""
+        """Send chunks until the source ends; return the error that ended it, or None."""
         while True:
             try:
                 chunk = next(source, None)
             except ChannelError as exc:
-                # RabbitMQ has closed the publisher's channel, and the source met the error: its chunk is gone.
+                # RabbitMQ has closed the publisher's channel, and the source got the error: its chunk is lost.
                 raise RecoverableConnectionError(str(exc)) from exc
             except Exception as exc:
                 return exc
@@ -148,7 +148,7 @@ class ConfirmingPublisher:
             self._write(batch, todo)
 
     def probe(self, queues: Sequence[str]) -> list[bool]:
-        """Say of each queue if it exists. It is sent a message that expires at once, which no consumer gets."""
+        """Say of each queue whether it exists, by a message that expires at once, so that no consumer gets it."""
         batch = [OutgoingMessage("", queue, b"", expiration="0", transient=True) for queue in queues]
         self._begin()
         self._write(batch, list(range(len(batch))))
@@ -197,14 +197,15 @@ class ConfirmingPublisher:
                 self._await()
 
     def _lost(self, batch: Sequence[OutgoingMessage]) -> list[int]:
-        """The messages that RabbitMQ may have returned: all of one way that had no confirm when it returned one."""
+        """List the messages that RabbitMQ may have returned: all unconfirmed ones with a returned message's exchange
+        and key."""
         returned = self._returned
         if not returned:
             return []
         return [i for i, item in enumerate(batch) if item.way in returned and i >= returned[item.way]]
 
     def _undone(self, batch: Sequence[OutgoingMessage], todo: Sequence[int]) -> list[int]:
-        """The messages that RabbitMQ has not confirmed, of all that were begun."""
+        """List the messages of the batch that RabbitMQ has not confirmed."""
         return sorted({*todo, *self._refused, *self._lost(batch), *self._open.values()})
 
     def _await(self) -> None:
@@ -264,7 +265,7 @@ def repeated(item: OutgoingMessage) -> OutgoingMessage:
 
 
 def duplicate_attempt_of(properties: Mapping[str, Any]) -> int:
-    """Read the number of times that a possible duplicate was met, this one included; 0: it is no duplicate."""
+    """Read the number of times that workers have received a possible duplicate, this time included; 0: it is none."""
     attempt = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
     return max(0, int(attempt)) if isinstance(attempt, int) else 1
 

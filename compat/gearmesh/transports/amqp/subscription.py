@@ -1,4 +1,4 @@
-"""One queue that a channel consumes from: how much RabbitMQ may push, and what it has pushed."""
+"""One queue from which a channel consumes: limits the messages that RabbitMQ pushes, and holds the pushed ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["ADJUST_INTERVAL_S", "FetchedMessage", "Subscription"]
 
-#: Seconds between two small changes.
+#: Seconds between two small changes of the limit.
 ADJUST_INTERVAL_S: Final = 0.05
-#: Consumers of one queue, before they are replaced by a single one.
+#: Number of RabbitMQ's consumers of one queue at which a single one replaces them.
 _MAX_CONSUMERS_PER_QUEUE: Final = 8
 
 
 class FetchedMessage(NamedTuple):
-    """A message that was not handed out yet; ``held`` is None where nothing has to be acknowledged."""
+    """A message of RabbitMQ that no callback has got yet; ``held`` is None if it needs no acknowledgement."""
 
     delivered: Delivered
     properties: dict[str, Any]
@@ -44,10 +44,10 @@ class ConsumingChannel(Protocol):
 
 @dataclass(eq=False)
 class Subscription:
-    """A consumer as kombu knows it, over several consumers as RabbitMQ knows them.
+    """Joins several consumers of RabbitMQ into one consumer of kombu.
 
-    RabbitMQ's prefetch belongs to a consumer and never changes. So to take more, one is added; to take less, some
-    are cancelled. What a cancelled one brought, and is not settled yet, counts against what may be added.
+    In RabbitMQ, the prefetch of a consumer never changes. So the subscription adds a consumer to get more messages, and
+    cancels consumers to get fewer. Unsettled deliveries of cancelled consumers count against the prefetch of a new one.
 
     Used under its connection's lock.
     """
@@ -58,12 +58,12 @@ class Subscription:
     callback: Callable[[Any], Any]
     no_ack: bool
     arguments: Mapping[str, Any]
-    #: declared by this transport, so that it can be declared again
+    #: True if this transport declares the queue, so that it may declare it again
     ours: bool
     waiting: deque[FetchedMessage] = field(default_factory=deque)
     #: RabbitMQ's consumer tag -> its prefetch; 0: no limit
     sources: dict[str, int] = field(default_factory=dict)
-    #: RabbitMQ's consumer tag -> deliveries not settled; cancelled ones, too
+    #: RabbitMQ's consumer tag -> number of unsettled deliveries, also of cancelled consumers
     unsettled: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _adjusted_at: float = 0.0
@@ -98,28 +98,28 @@ class Subscription:
         return sum(self.sources.values()) == (0 if self.no_ack else wanted) and bool(self.sources)
 
     def room(self, wanted: int) -> int:
-        """The number of further messages that RabbitMQ may push now."""
+        """Return the number of further messages that RabbitMQ may push now."""
         strays = sum(n for tag, n in self.unsettled.items() if tag not in self.sources)
         return wanted - sum(self.sources.values()) - strays if wanted and not self.no_ack else 0
 
     def cancel(self) -> None:
-        """Let nothing more come."""
+        """Cancel all consumers, so that no more messages come."""
         for tag in self.sources:
             self.channel.cancel_source(tag)
         self.sources.clear()
 
     def lost(self) -> None:
-        """The channel was closed, with all consumers and deliveries."""
+        """Forget all consumers and deliveries, since the channel was closed."""
         self.sources.clear()
         self.unsettled.clear()
         self.waiting.clear()
 
     def dropped(self, source: str) -> None:
-        """RabbitMQ has cancelled one of the consumers."""
+        """Forget a consumer that RabbitMQ has cancelled."""
         self.sources.pop(source, None)
 
     def settled(self, source: str) -> None:
-        """One of its deliveries is settled."""
+        """Note that a delivery of a consumer is settled."""
         left = self.unsettled.pop(source, 0) - 1
         if left > 0:
             self.unsettled[source] = left

@@ -1,6 +1,6 @@
 """The topology says which queues, bindings and arguments RabbitMQ gets: Machinery's rules, and gearmesh's own queues.
 
-It is pure and speaks to no server. Its source are recordings of a running Machinery (tests/golden/amqp.json).
+It does no I/O. Its rules come from recordings of a running Machinery (tests/golden/amqp.json).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ REPUBLISHES_WITH_CONFIRMS: Final = {
 #: would take longer than its TTL.
 RUNGS_MS: Final = tuple(8 << power for power in range(35))
 
-#: Durations per power of ten for which a message may be parked.
+#: Number of durations per power of ten for which a message may be parked.
 WAIT_STEPS_PER_DECADE: Final = 10
 
 
 class Topology:
-    """The queues of one broker by Machinery's settings.
+    """Describes the queues of one broker by Machinery's settings.
 
     Args:
         config: Machinery's settings for AMQP.
@@ -45,20 +45,20 @@ class Topology:
         self.direct = config.exchange_type == "direct"
 
     def target(self, routing_key: str) -> QueueDeclaration:
-        """The queue that must exist when a producer sends a message with this routing key.
+        """Return the queue that must exist when a producer sends a message with this routing key.
 
-        Go: declares a queue by the name of the routing key, so that messages with the BindingKey go to an orphan until
-        the first worker comes. gearmesh declares the queue that the workers read.
+        Go: declares a queue by the name of the routing key, so that messages with the BindingKey go to a queue that no
+        worker reads, until the first worker starts. gearmesh declares the queue that the workers read.
         """
         if not self.direct:
-            # Go: only the default queue; users bind the others themselves.
+            # Go: declares only the default queue; users bind the others themselves.
             return self._queue(self.default_queue, self.config.binding_key)
         if routing_key == self.config.binding_key:
             return self._queue(self.default_queue, routing_key)
         return self._queue(routing_key, routing_key)
 
     def source(self, queue: str) -> QueueDeclaration:
-        """The queue that a worker reads.
+        """Return the queue that a worker reads, with its binding.
 
         Go: binds a custom queue with the BindingKey, too, so that it gets a copy of each default task.
         """
@@ -79,7 +79,7 @@ class Topology:
         return max(1, math.ceil(seconds * 1000))
 
     def delayed_queue(self, routing_key: str) -> QueueDeclaration:
-        """The one queue for all delayed messages; the settings must name it."""
+        """Return the one queue for all delayed messages; the settings must name it."""
         name = self.config.delayed_queue
         arguments = {
             "x-dead-letter-exchange": self.config.exchange,
@@ -96,11 +96,11 @@ class Topology:
     # -- gearmesh's own queues, which Go never sees
 
     def rungs(self) -> Iterator[QueueDeclaration]:
-        """All delay queues, the shortest first.
+        """Yield all delay queues, the shortest first.
 
         Each is bound to an exchange of its own, whose alternate exchange is that of the next shorter one, and
-        dead-letters to the latter. So a message goes by those of its routing keys that name delay queues, from the
-        longest to the shortest, and then to the exchange :data:`AMQP_DUE`.
+        dead-letters to the latter. So a message passes through the delay queues that its routing keys name, from the
+        longest to the shortest, and then goes to the exchange :data:`AMQP_DUE`.
         """
         below = AMQP_DUE
         for ms in RUNGS_MS:
@@ -110,7 +110,7 @@ class Topology:
             below = name
 
     def due(self, routing_key: str) -> QueueDeclaration:
-        """The queue by which a message with this routing key leaves the delay queues for Machinery's exchange.
+        """Return the queue by which a message with this routing key leaves the delay queues for Machinery's exchange.
 
         RabbitMQ takes 32 messages at a time out of a quorum queue that dead-letters. If all delayed messages left by
         one queue, 32 whose target is full or gone would stop the others.
@@ -125,7 +125,7 @@ class Topology:
         return QueueDeclaration(name, arguments, name, exchange=AMQP_DUE)
 
     def parked(self, queue: str, seconds: float) -> QueueDeclaration:
-        """The queue in which a parked message waits before it returns to ``queue``."""
+        """Return the queue in which a parked message waits before it returns to ``queue``."""
         ms = round_up(max(1, math.ceil(seconds * 1000)), WAIT_STEPS_PER_DECADE)
         arguments = {
             **REPUBLISHES_WITH_CONFIRMS,
@@ -136,27 +136,27 @@ class Topology:
         return QueueDeclaration(_checked(amqp_parked(ms, queue)), arguments)
 
     def after(self, queue: QueueDeclaration) -> QueueDeclaration | None:
-        """The queue to which messages parked in this one return; None: no message is parked here."""
+        """Return the queue to which messages parked in this one return; None: no message is parked in it."""
         arguments = queue.arguments
         if arguments.get("x-dead-letter-exchange") != "":
             return None
         return self.source(arguments["x-dead-letter-routing-key"])
 
     def parking(self, queue: str) -> Iterator[tuple[int, str]]:
-        """Milliseconds and names of all queues in which a message may be parked for ``queue``."""
+        """Yield the milliseconds and names of all queues in which a message may be parked for ``queue``."""
         steps = range(12 * WAIT_STEPS_PER_DECADE + 1)
         for ms in sorted({math.ceil(10 ** (step / WAIT_STEPS_PER_DECADE) - 1e-9) for step in steps}):
             yield ms, _checked(amqp_parked(ms, queue))
 
     def dead(self, queue: str) -> QueueDeclaration:
-        """The queue of the dead letters of ``queue``."""
+        """Return the queue of the dead letters of ``queue``."""
         return QueueDeclaration(_checked(amqp_dead(queue)))
 
 
 def rungs_of(ms: int) -> tuple[int, ...]:
-    """The TTLs of the delay queues through which a message passes, the longest first.
+    """Return the TTLs of the delay queues through which a message passes, the longest first.
 
-    They add up to 1 to 42 ms more than ``ms``: to a multiple of the shortest one that has 1 ms more for each.
+    Their sum is 1 to 42 ms more than ``ms``: a multiple of the shortest TTL, and at least 1 ms more for each queue.
     """
     shortest = RUNGS_MS[0]
     total = -(-ms // shortest) * shortest

@@ -1,4 +1,4 @@
-"""The kombu transport: connects, and waits without polling."""
+"""The kombu transport of RabbitMQ: connects, and waits without polling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class TransportConnection(AMQPConnection):
 
 
 class Transport(pyamqp.Transport):  # type: ignore[misc]
-    """``amqp://`` and ``amqps://`` as Machinery uses them. See :class:`.channel.Channel` for the options."""
+    """Connects kombu to RabbitMQ, by ``amqp://`` and ``amqps://`` as Machinery uses them. See
+    :class:`.channel.Channel` for the options."""
 
     Connection = TransportConnection
     implements = base.Transport.implements.extend(asynchronous=False, heartbeats=False)
@@ -52,9 +53,9 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         return link
 
     def verify_connection(self, connection: AMQPConnection) -> bool:
-        """True also for a broken one: kombu would put another in its place, without channels and without a word.
+        """True also for a broken connection: kombu would silently replace it by one without channels.
 
-        Whoever uses it next gets the error.
+        The next use of the connection raises the error.
         """
         return not connection.released
 
@@ -63,7 +64,7 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
         connection.close()
 
     def drain_events(self, connection: AMQPConnection, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver what comes.
+        """Wait for messages and deliver them.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds (None: no limit), or ``wake()`` was called.
@@ -86,4 +87,4 @@ class Transport(pyamqp.Transport):  # type: ignore[misc]
             connection.rest(None if due == float("inf") else max(0.0, due - time.monotonic()))
 
     def heartbeat_check(self, connection: AMQPConnection, rate: int = 2) -> None:
-        """The connection sees to it by itself."""
+        """Do nothing: the connection sends heartbeats by itself."""

@@ -23,7 +23,7 @@ _DIGEST_BITS: Final = 32
 
 
 def digest_of(id: int) -> int:
-    """The checksum of the message's bytes that is a part of each delivery's id."""
+    """Return the checksum of the message's bytes, which is a part of each delivery's id."""
     return id & ((1 << _DIGEST_BITS) - 1)
 
 
@@ -31,7 +31,7 @@ def digest_of(id: int) -> int:
 class Unacked:
     """Holds a delivery of RabbitMQ with its message and its delivery tag.
 
-    ``tags`` is None while it is orphaned: the channel that delivered it is gone, RabbitMQ will deliver it again.
+    ``tags`` is None while it is orphaned: its channel is gone, and RabbitMQ will deliver the message again.
     ``tag`` is RabbitMQ's number of the delivery on that channel, ``source`` the consumer tag there.
     """
 
@@ -49,43 +49,43 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
     """Records the unacked deliveries of one consumer of RabbitMQ, with their messages. Found by the consumer's name in
     the whole process; see :data:`UNACKED_BY_CONSUMER`.
 
-    Anybody in this process who knows a delivery can settle it. In another process nobody can: there, RabbitMQ
-    itself takes back what a dead one held.
+    Each part of this process that knows a delivery can settle it; no other process can. RabbitMQ itself returns the
+    deliveries of a dead process to their queues.
     """
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
-        #: delivery id -> what is held
+        #: delivery id -> unacked delivery
         self.held: dict[int, Unacked] = {}
-        #: those without a channel: a redelivery of the same bytes is reclaimed
+        #: orphaned deliveries by id: each is reclaimed when RabbitMQ redelivers its bytes
         self._orphans: dict[int, Unacked] = {}
         self._lock = threading.Lock()
         self._next = 1
-        #: when it last gave a sign of life, by the monotonic clock
+        #: monotonic time of the consumer's last sign of life
         self.alive_at = time.monotonic()
 
     def new_id(self, body: bytes) -> int:
-        """An id no open delivery has: a counter, and a checksum of the message by which others may know it."""
+        """Return an id that no open delivery has: a counter, and a checksum by which others may know the message."""
         with self._lock:
             number = self._next
             self._next += 1
-        # Readable on a worker's board, in 63 bits; the counter begins anew after 2 billion.
+        # 63 bits, as a worker's scoreboard has room for; the counter begins anew after 2 billion.
         return (number & ((1 << _COUNTER_BITS) - 1)) << _DIGEST_BITS | zlib.crc32(body)
 
     def add(self, held: Unacked) -> None:
-        """Hold it from now on."""
+        """Record a delivery as unacked."""
         self.held[held.delivery.id] = held
         self.open[held.delivery.id] = held.delivery
 
     def forget(self, id: int) -> None:
-        """It is settled, or lost."""
+        """Forget a delivery that is settled or lost."""
         with self._lock:
             self.open.pop(id, None)
             self.held.pop(id, None)
             self._orphans.pop(id, None)
 
     def mark_orphaned(self, held: Unacked) -> None:
-        """Its channel is gone. Nothing happens if it was settled in another thread meanwhile."""
+        """Note that the channel of a delivery is gone; do nothing if another thread has settled it meanwhile."""
         with self._lock:
             if held.tags is not None and self.held.get(held.delivery.id) is held:
                 held.tags = None
@@ -97,7 +97,7 @@ class AMQPUnackedDeliveries(unacked.UnackedDeliveries):
         return held is None or held.tags is None
 
     def reclaim(self, body: bytes, tags: AckTracker, tag: int, source: str) -> Unacked | None:
-        """If these bytes are what is orphaned here, the redelivery takes its place; else None."""
+        """Find the orphaned delivery of these bytes, and let the redelivery take its place; None: there is none."""
         with self._lock:
             held = next((each for each in self._orphans.values() if each.body == body), None)
             if held is not None:

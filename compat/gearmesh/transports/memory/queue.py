@@ -22,7 +22,7 @@ MAX_PARK_S = 30.0
 
 @dataclass(slots=True, eq=False)
 class StoredMessage:
-    """A message. It stays the same object in all places, so two messages with identical bytes are distinct."""
+    """A stored message, which stays the same object in all places: two messages with identical bytes are distinct."""
 
     body: bytes
     #: True for kombu's own envelope (JSON), False for a raw signature.

@@ -11,21 +11,21 @@ __all__ = ["Addresses"]
 
 #: Pub/Sub's rule for the names of topics and subscriptions.
 _ID: Final = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
-#: Queues whose topics are remembered.
+#: Number of queues whose topics are remembered.
 MAX_KNOWN_TOPICS: Final = 1000
 _FULL: Final = re.compile(r"projects/[^/]+/(topics|subscriptions)/[^/]+")
 
 
 class Addresses:
-    """Knows the topic to which each queue of an app is sent, and the subscription through which it is read.
+    """Knows the topic of each queue of an app, and the subscription through which workers read it.
 
-    The default queue is read through the subscription of the broker URL, as by Go. Every other queue is read through
-    the subscription that has the queue's own name; Go cannot read it through this URL.
+    Workers read the default queue through the subscription of the broker URL, as Go does. They read every other queue
+    through the subscription that has the queue's own name; Go cannot read it through this URL.
 
     Args:
         project: the id of the Google Cloud project.
-        subscription: the one of the broker URL; ``""``: the one named like the default queue.
-        default_queue: the queue that it belongs to.
+        subscription: the subscription in the broker URL; ``""``: the one that has the default queue's name.
+        default_queue: the queue that workers read through it.
     """
 
     def __init__(self, project: str, subscription: str = "", default_queue: str = "") -> None:
@@ -35,7 +35,7 @@ class Addresses:
         self._topics: dict[str, str] = {}
 
     def topic(self, queue: str) -> str:
-        """The full name of a queue's topic. A full name is taken as it is. Raises ConfigError."""
+        """Return the full name of a queue's topic; a full name stays as it is. Raises ConfigError."""
         found = self._topics.get(queue)
         if found is None:
             found = self._full("topics", queue)
@@ -44,16 +44,16 @@ class Addresses:
         return found
 
     def subscription(self, queue: str) -> str:
-        """The full name of the subscription through which a queue is read. Raises ConfigError."""
+        """Return the full name of the subscription through which workers read a queue. Raises ConfigError."""
         own = queue == self._default_queue and self._subscription
         return self._full("subscriptions", own or queue)
 
     def named_subscription(self, name: str) -> str:
-        """The full name of a subscription that a setting names. Raises ConfigError."""
+        """Return the full name of a subscription that a setting names. Raises ConfigError."""
         return self._full("subscriptions", name)
 
     def command(self, kind: str, name: str) -> str:
-        """The command that creates a missing topic or subscription."""
+        """Return the command that creates a missing topic or subscription."""
         short, project = name.rpartition("/")[2], name.split("/")[1]
         if kind == "topic":
             return f"gcloud pubsub topics create {short} --project={project}"

@@ -1,4 +1,4 @@
-"""The gRPC calls of Pub/Sub that gearmesh makes, and their errors in its own words."""
+"""Makes the gRPC calls of Pub/Sub that gearmesh needs, and converts their errors to gearmesh's."""
 
 from __future__ import annotations
 
@@ -35,19 +35,21 @@ __all__ = [
     "types_of",
 ]
 
-#: Bytes of one message's data, and of all that one request publishes, that Pub/Sub takes; with room for attributes.
+#: Bytes that Pub/Sub takes as one message's data, and in one Publish request, less some room for attributes.
 MAX_MESSAGE_BYTES: Final = 9_900_000
-#: Messages in one Publish request.
+#: Number of messages in one Publish request.
 MAX_PUBLISH_MESSAGES: Final = 1000
-#: Messages that one Pull asks for.
+#: Number of messages that one Pull asks for.
 MAX_PULL_MESSAGES: Final = 1000
-#: Ack ids in one Acknowledge or ModifyAckDeadline request; each has some 200 bytes, and a request at most 512 KiB.
+#: Number of ack ids in one Acknowledge or ModifyAckDeadline request; each has some 200 bytes, and a request at most 512
+#: KiB.
 MAX_ACK_IDS: Final = 1000
 #: Seconds that one Pull waits for messages.
 PULL_TIMEOUT_S: Final = 60.0
-#: Seconds for which Pub/Sub keeps a message, where a subscription says nothing else: 7 days.
+#: Seconds for which Pub/Sub keeps a message, unless its subscription sets another time: 7 days.
 DEFAULT_RETENTION_S: Final = 604_800
-#: Of a channel that gearmesh opens: bodies of 10 MB, and a new attempt soon after Pub/Sub was unreachable.
+#: Options of a channel that gearmesh opens: they allow bodies of 10 MB, and connect again soon if Pub/Sub was
+#: unreachable.
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -57,27 +59,27 @@ CHANNEL_OPTIONS: Final = (
 )
 
 _Codes = grpc.StatusCode
-#: An error with one of these comes again however often the call is repeated.
+#: Codes of errors that a repetition of the call would get again.
 _REFUSED: Final = frozenset({_Codes.INVALID_ARGUMENT, _Codes.FAILED_PRECONDITION, _Codes.OUT_OF_RANGE})
 
 
 class PubSubUnavailable(ConnectionError):
-    """Pub/Sub did not answer, or refused for now; the call may be repeated."""
+    """Pub/Sub did not answer, or refused the call for now; the caller may repeat it."""
 
 
 class SubscriptionSettings:
-    """The settings of a subscription that change what gearmesh does with its messages.
+    """Holds the settings of a subscription that change how gearmesh treats its messages.
 
     Attributes:
-        known: False if Pub/Sub does not let this account read them; then the others are guesses.
+        known: False if Pub/Sub does not let this account read them; then the other attributes are guesses.
         ack_deadline_s: seconds for which Pub/Sub leases a message at first.
         topic: the topic's full name; ``""``: not known.
         ordered: messages with an ordering key come in order.
-        exactly_once: Pub/Sub tells of each acknowledgement if it has taken it.
-        dead_letter_topic: the full name of the policy's topic; ``""``: there is no policy.
+        exactly_once: Pub/Sub says of each acknowledgement whether it has taken it.
+        dead_letter_topic: the full name of the dead letter policy's topic; ``""``: there is no policy.
         max_attempts: deliveries after which Pub/Sub itself dead-letters a message; 0: there is no policy.
         retention_s: seconds after its publication at which Pub/Sub deletes a message.
-        backs_off: a returned message comes again after a pause of Pub/Sub's own.
+        backs_off: Pub/Sub delivers a returned message again after a pause of its own.
     """
 
     def __init__(self, found: Any = None) -> None:
@@ -97,10 +99,9 @@ class SubscriptionSettings:
 
 
 class Call:
-    """Holds a request to Pub/Sub that may still be on its way. ``str()`` names what it is about.
+    """Holds a request to Pub/Sub that may still be on its way. ``str()`` names its topic or subscription.
 
-    One that is not started is made by :meth:`result`, in the calling thread, which costs less than a request on its
-    way does.
+    Without :meth:`start`, :meth:`result` makes the request in the calling thread, which costs less.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Call:
         self._options = options
         self._about = about
         self._api = api
-        #: gRPC's future; None: it is not started.
+        #: gRPC's future; None: the request is not started.
         self.future: Any = None
 
     def __str__(self) -> str:
@@ -127,7 +128,7 @@ class Call:
         """Wait for the answer.
 
         Raises:
-            PubSubUnavailable: repeat the call.
+            PubSubUnavailable: the caller may repeat the call.
             ConfigError: the topic or the subscription does not exist.
             GearmeshError: Pub/Sub refuses the request.
         """
@@ -137,7 +138,7 @@ class Call:
             return self.future.result()
         except grpc.RpcError as exc:
             error = self._api.error(exc, self._about)
-            # The ConfigError names the missing topic or subscription; gRPC's own words add nothing.
+            # The ConfigError names the missing topic or subscription; gRPC's error adds nothing.
             raise error from (None if isinstance(error, ConfigError) else exc)
         except grpc.FutureCancelledError as exc:
             raise PubSubUnavailable(f"{self._about}: cancelled") from exc
@@ -146,7 +147,7 @@ class Call:
 
 
 def start_all(calls: Sequence[Call]) -> None:
-    """Start calls whose results are needed together; a single one need not be."""
+    """Start calls, so that they run at the same time; leave a single call to :meth:`Call.result`."""
     if len(calls) > 1:
         for call in calls:
             call.start()
@@ -206,7 +207,7 @@ def _open_channel(host: str, *, options: Any = (), **more: Any) -> Any:
 
 
 def types_of(name: str) -> Any:
-    """The plain protobuf class of one of Pub/Sub's messages: the library's own wrappers cost much more."""
+    """Return the plain protobuf class of a message of Pub/Sub's: the library's own wrappers take much more time."""
     found = _CLASSES.get(name)
     if found is None:
         wrapper = getattr(types, name)
@@ -225,9 +226,9 @@ class PubSubAPI:
     """Makes Pub/Sub's calls over one gRPC channel a process. Safe in threads; a forked process opens its own channel.
 
     Args:
-        addresses: name topics and subscriptions.
-        client: a PublisherClient or SubscriberClient of the user's own, or a function that makes one, as processes that
-            fork need; None: gearmesh makes one, as Google's library does.
+        addresses: names topics and subscriptions.
+        client: a PublisherClient or SubscriberClient of the user's own, or a function that makes one, which processes
+            that fork need; None: gearmesh makes one, as Google's library does.
         timeout: seconds to wait for an answer.
         create: make topics and subscriptions that do not exist.
     """
@@ -253,7 +254,8 @@ class PubSubAPI:
         return self._call(self._stubs.pull, request, "subscription", subscription, timeout)
 
     def pull_now(self, subscription: str, count: int) -> Call:
-        """Ask for up to ``count`` messages that Pub/Sub has at hand; the answer may be empty though it has some."""
+        """Ask for up to ``count`` messages that Pub/Sub has at hand; the answer may be empty though there are
+        messages."""
         request = types_of("PullRequest")(
             subscription=subscription, max_messages=count, return_immediately=True
         )
@@ -294,13 +296,13 @@ class PubSubAPI:
         ]
 
     def modify_unawaited(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
-        """As :meth:`modify`, without an answer: if it fails, the messages come when their present lease ends."""
+        """Do as :meth:`modify`, but await no answer: if it fails, the messages come when their present leases end."""
         for call, _ in self.modify(subscription, ack_ids, seconds):
-            self._unawaited.add(call)  # gRPC cancels a request that nobody refers to
+            self._unawaited.add(call)  # gRPC cancels a request to which no object refers
             call.start().future.add_done_callback(lambda _, call=call: self._unawaited.discard(call))
 
     def settings(self, subscription: str) -> SubscriptionSettings:
-        """Return the settings of a subscription, which are read once.
+        """Return the settings of a subscription; read them once.
 
         Raises:
             ConfigError: there is no such subscription.
@@ -317,7 +319,7 @@ class PubSubAPI:
         return found
 
     def check_topic(self, topic: str) -> None:
-        """Raise ConfigError unless the topic exists, or this account may not ask."""
+        """Raise ConfigError if the topic does not exist; do nothing if this account may not ask."""
         request = types_of("GetTopicRequest")(topic=topic)
         try:
             self._wait(self._stubs.get_topic, request, "topic", topic)
@@ -330,7 +332,7 @@ class PubSubAPI:
         return list(self._wait(self._stubs.list_subscriptions, request, "topic", topic).subscriptions)
 
     def ensure(self, topic: str, subscription: str) -> None:
-        """Create a topic and a subscription of it if they do not exist, and if this transport may do so."""
+        """Create a topic and a subscription of it if they do not exist, and if the settings allow that."""
         if self._create:
             self._make(self._stubs.create_topic, types_of("Topic")(name=topic), topic)
             if subscription:
@@ -344,7 +346,7 @@ class PubSubAPI:
         self._wait(self._stubs.delete_topic, types_of("DeleteTopicRequest")(topic=topic), "topic", topic)
 
     def error(self, exc: Any, about: str) -> Exception:
-        """Say in gearmesh's words what a call's error means."""
+        """Convert the error of a call to ConfigError, PubSubUnavailable or GearmeshError."""
         code, details = exc.code(), exc.details() or str(exc)
         kind, _, name = about.partition(" ")
         if code is _Codes.NOT_FOUND:
@@ -382,8 +384,8 @@ class _Denied(PubSubUnavailable):
 
 
 def failed_acks(exc: BaseException | None) -> dict[str, str] | None:
-    """Read from an error which ack ids of an exactly-once subscription were not settled, and why; None: it does not
-    say."""
+    """Read from an error which ack ids of an exactly-once subscription were not settled, and why; None: the error names
+    none."""
     if not isinstance(exc, grpc.RpcError):
         return None
     found: dict[str, str] = {}

@@ -37,9 +37,9 @@ __all__ = ["Channel"]
 
 log = logging.getLogger("gearmesh.pubsub")
 
-#: Messages that a channel without a prefetch may hold without having given them to a callback.
+#: Number of messages that a channel without a prefetch may hold before callbacks get them.
 MAX_WAITING_MESSAGES: Final = 1000
-#: Seconds for which messages beyond the prefetch of several queues together may wait here.
+#: Seconds for which a channel of several queues keeps messages beyond its prefetch.
 MAX_OVERDRAFT_S: Final = 0.1
 
 Callback = Callable[[Message], object]
@@ -73,10 +73,10 @@ class Subscription:
     """Links a kombu consumer to the Pub/Sub subscription of its queue.
 
     Attributes:
-        queue: its name.
+        queue: the queue's name.
         name: the full name of Pub/Sub's subscription.
         tag: kombu's consumer tag.
-        no_ack: messages are acknowledged as they come.
+        no_ack: acknowledge each message before the callback gets it.
         waiting: deliveries that no callback has got.
     """
 
@@ -106,9 +106,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     QoS = QoS
     do_restore = False
     supports_fanout = True
-    #: Pub/Sub does not tell how often a message was lost, or only together with what was returned.
+    #: Pub/Sub does not count losses. If it counts deliveries, these include messages that were returned.
     counts_losses = False
-    #: A message shows only by being delivered; none can be asked for by its ordering key or time.
+    #: Pub/Sub shows a message only by delivering it, and has no request for one by its ordering key or time.
     lists_delayed = lists_pending = keeps_order = False
     records_crashes = True
     publishes_once = False
@@ -144,9 +144,9 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         )
         self._bind_verbs(self.engine, self._inspector)
         self._order = picker_of(options.get("queue_order", "fair"))
-        #: consumer tag -> what it consumes
+        #: consumer tag -> its subscription
         self.subscriptions: dict[str, Subscription] = {}
-        #: of a channel that consumes, where there is a delay topic
+        #: None: the channel does not consume, or there is no delay topic
         self._forwarder: DelayForwarder | None = None
         self._prefetch = 0
         self._supervised = not options.get("heartbeats", True)
@@ -154,7 +154,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self.woken = False
 
     def _bind_verbs(self, engine: CommitEngine, inspector: Inspector) -> None:
-        """Give the verbs of the parts to the channel's users."""
+        """Make the verbs of the parts methods of this channel."""
         self.commit, self.is_lost, self.mark_overdue = engine.commit, engine.is_lost, engine.mark_overdue
         self.held, self.heartbeat, self.recover = inspector.held, inspector.heartbeat, inspector.recover
         self.reap, self.reserve = inspector.reap, inspector.reserve
@@ -173,7 +173,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     # -- receiving
 
     def deliver(self) -> bool:
-        """Take what has come, give it to the consumers' callbacks, and ask for more; True if any was given.
+        """Give the messages that have come to the callbacks, and ask for more; True if a callback got one.
 
         Raises:
             PubSubUnavailable: a request has failed.
@@ -198,7 +198,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return given
 
     def due(self) -> float:
-        """The moment, by the monotonic clock, at which :meth:`deliver` has to be called though nothing came."""
+        """Return the monotonic time at which :meth:`deliver` has to be called even if no message comes."""
         return self._over_since + MAX_OVERDRAFT_S if self._over_since else float("inf")
 
     def room(self) -> int:
@@ -239,7 +239,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return None
 
     def _pop(self, subscription: Subscription) -> Unacked | None:
-        """Take the first waiting delivery that is still held, and whose ordering key no other one has."""
+        """Take the first waiting delivery that is still held, and whose ordering key no delivery of a callback has."""
         waiting, unacked = subscription.waiting, self.unacked
         for index, held in enumerate(waiting):
             if held.ordering_key and (held.subscription, held.ordering_key) in unacked.keys_given:
@@ -249,7 +249,8 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return None
 
     def _return_overdraft(self, now: float) -> None:
-        """Return what several queues have brought beyond the prefetch, if it had to wait: other workers may be free."""
+        """Return messages that several queues have brought beyond the prefetch and that had to wait: other workers may
+        be free."""
         waiting = [each for each in self.subscriptions.values() if each.waiting and not each.no_ack]
         if len(self.subscriptions) < 2 or not waiting or self.room() > 0:
             self._over_since = 0.0
@@ -266,7 +267,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._put_back(waiting)
 
     def _put_back(self, some: Sequence[Unacked]) -> None:
-        """Return deliveries that no task was begun for; if Pub/Sub cannot be reached their leases end by themselves."""
+        """Return deliveries for which no task was begun; without Pub/Sub they return when their leases end."""
         try:
             self.engine.put_back(some)
         except PubSubUnavailable as exc:
@@ -275,13 +276,13 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     # -- kombu's verbs
 
     def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
-        """Limit the messages that callbacks have got and that are not settled; 0: any number."""
+        """Limit the unsettled messages that callbacks have got; 0: any number."""
         self._prefetch = prefetch_count
 
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callback, consumer_tag: str, **kwargs: Any
     ) -> None:
-        """Consume.
+        """Begin to consume from a queue.
 
         Raises:
             ConfigError: the subscription does not exist.
@@ -307,7 +308,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._keep_leases()
 
     def basic_cancel(self, consumer_tag: str) -> None:
-        """End a consumer. What has come and no callback has got is returned."""
+        """End a consumer, and return the messages that its callback has not got."""
         subscription = self.subscriptions.pop(consumer_tag, None)
         self._consumers.discard(consumer_tag)
         if subscription is not None:
@@ -318,7 +319,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self._forwarder = None
 
     def _forward_delayed(self) -> None:
-        """Begin to forward what is due in the delay topic, if there is one."""
+        """Begin to forward the due messages of the delay topic, if there is one."""
         config, addresses = self._config, self._api.addresses
         if self._forwarder is None and config.delay_subscription:
             name = addresses.named_subscription(config.delay_subscription)
@@ -365,7 +366,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             super().close()
 
     def _keep_leases(self) -> None:
-        """Have the leases of this consumer extended from now on, by one thread for all its channels."""
+        """Start the thread that extends the leases of this consumer, for all its channels."""
         if self.unacked.keeper is None:
             self.unacked.keeper = self._make_keeper()
         self.unacked.keeper.start()
@@ -381,7 +382,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def after_reply_message_received(self, queue: str) -> None:
         """Do nothing: reply queues stay until they are deleted."""
 
-    # -- what kombu's virtual channel builds upon
+    # -- methods that kombu's virtual channel calls
 
     def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
         if message["content-type"] != SIGNATURE_CONTENT_TYPE:
@@ -405,13 +406,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return self.purge(queue)
 
     def _size(self, queue: str) -> int:
-        return 0  # Pub/Sub does not tell
+        return 0  # Pub/Sub does not count messages
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         self._api.ensure(self._api.addresses.topic(queue), self._api.addresses.subscription(queue))
 
     def _create_topic(self, topic: str) -> bool:
-        """Create a missing topic, and the subscription through which it is read; False: it is not to be created."""
+        """Create a missing topic, and the subscription through which it is read; False: the settings do not allow
+        that."""
         if not self._config.create:
             return False
         addresses = self._api.addresses

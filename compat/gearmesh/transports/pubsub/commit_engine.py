@@ -38,9 +38,9 @@ __all__ = ["CommitEngine"]
 
 log = logging.getLogger("gearmesh.pubsub")
 
-#: Publish requests on their way together.
+#: Number of Publish requests at the same time.
 MAX_PUBLISHES_IN_FLIGHT: Final = 8
-#: Bytes that a message takes in a request besides its data, at most, as gearmesh writes it.
+#: Bytes that a message of gearmesh's takes at most in a request besides its data.
 MESSAGE_OVERHEAD_BYTES: Final = 200
 #: Seconds after which a message that went to the tail may come again.
 TAIL_PAUSE_S: Final = 1
@@ -53,8 +53,9 @@ class CommitEngine:
         api: Pub/Sub.
         unacked: the unacked deliveries of the channel's consumer.
         notes: this process's notes about messages.
-        config: names the topic of dead letters, where a subscription has no policy that names one, and the delay topic.
-        create: creates a missing topic, by its full name, with its subscription; False: it may not.
+        config: names the delay topic, and the dead letter topic of subscriptions whose own policy names none.
+        create: gets a topic's full name, and creates the missing topic with its subscription; returns False if the
+            settings do not allow that.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class CommitEngine:
         return self._find(settle) is None
 
     def mark_overdue(self, ids: Iterable[int]) -> None:
-        """Do nothing: a killed process's deliveries are settled by its supervisor, which has their record."""
+        """Do nothing: the supervisor of a killed process has the record of its deliveries, and settles them."""
 
     def commit(
         self, commits: Sequence[Commit], *, token: Token | None = None, again: bool = False
@@ -122,7 +123,7 @@ class CommitEngine:
             self.commit([Commit(settle=Settle(delivery, how))])
 
     def put_back(self, some: Sequence[Unacked]) -> int:
-        """Return deliveries that no task was begun for; return their number."""
+        """Return deliveries for which no task was begun; return their number."""
         gone = self._unacked.forget([each.delivery.id for each in some])
         by_subscription: dict[str, list[str]] = defaultdict(list)
         for each in gone:
@@ -136,7 +137,7 @@ class CommitEngine:
         """Publish messages by topic, and await their ids.
 
         All messages of a request have the same ordering key, and the next request of a key waits for the one before: so
-        a failed one stops those behind it, and the caller's repetition begins with it.
+        a failed request stops those behind it, and the caller's repetition begins with it.
         """
         plain: list[tuple[str, Sequence[Any]]] = []
         keyed: list[list[tuple[str, Sequence[Any]]]] = []
@@ -192,7 +193,7 @@ class CommitEngine:
         return Settle(settle.delivery, "dead", reason), "expired"
 
     def _dead_letters_of(self, held: Unacked) -> str:
-        """The topic of the dead letters of a subscription; ``""``: there is none."""
+        """Return the topic of the dead letters of a subscription; ``""``: there is none."""
         policy = self._api.settings(held.subscription).dead_letter_topic
         if policy:
             return policy
@@ -216,7 +217,7 @@ class CommitEngine:
         return record.held.get(delivery.id)
 
     def _settle(self, settles: Sequence[tuple[int, Settle, Unacked]]) -> list[int]:
-        """Acknowledge, or lease for later; return the indexes of those that Pub/Sub says were lost."""
+        """Acknowledge deliveries, or lease them for later; return the indexes of those that Pub/Sub says were lost."""
         acks: dict[str, list[str]] = defaultdict(list)
         leases: dict[tuple[str, int], list[str]] = defaultdict(list)
         by_ack_id: dict[tuple[str, str], int] = {}
@@ -226,7 +227,7 @@ class CommitEngine:
             if seconds is None:
                 acks[held.subscription].append(held.ack_id)
             elif seconds or held.leased_until > time.monotonic():
-                # Pub/Sub has the message back if the lease has ended, and perhaps another consumer has it.
+                # If the lease has ended, Pub/Sub has the message back, and another consumer may have it.
                 leases[held.subscription, seconds].append(held.ack_id)
             for each in self._unacked.behind(held) if seconds is not None else ():
                 self._unacked.forget([each.delivery.id])
@@ -255,7 +256,7 @@ class CommitEngine:
         return lost
 
     def _pause(self, settle: Settle, held: Unacked) -> int | None:
-        """The seconds for which a message is leased by which it is settled; None: it is acknowledged."""
+        """Return the seconds for which to lease a message in order to settle it; None: acknowledge it."""
         how = settle.how
         if how == "ack":
             return None
@@ -277,8 +278,8 @@ class CommitEngine:
             )
         note.dead = True
         log.error(
-            "a message of %s is dead, and there is no dead letter topic: it stays in its subscription, and is looked "
-            "at every %d s until Pub/Sub deletes it; set gcppubsub.dead_letter_topic: %s",
+            "a message of %s is a dead letter, and there is no dead letter topic: it stays in its subscription, and a "
+            "worker pulls it every %d s until Pub/Sub deletes it; set gcppubsub.dead_letter_topic: %s",
             settle.delivery.queue,
             MAX_LEASE_S,
             settle.reason,
@@ -290,7 +291,7 @@ def _refused(call: Call) -> dict[str, str]:
     """Await a settling; return the ack ids that Pub/Sub says were lost.
 
     Raises:
-        PubSubUnavailable: the call may be repeated.
+        PubSubUnavailable: the caller may repeat the call.
     """
     try:
         call.result()

@@ -19,24 +19,24 @@ __all__ = ["DelayForwarder"]
 
 log = logging.getLogger("gearmesh.pubsub")
 
-#: Messages that one request asks for.
+#: Number of messages that one request asks for.
 MAX_LOOKED_AT: Final = 500
-#: Seconds before a message is tried again whose topic does not exist.
+#: Seconds before the forwarder tries a message again whose topic does not exist.
 RETRY_PAUSE_S: Final = 60
 
 
 class DelayForwarder:
     """Leases the messages of the delay topic until they are due, and publishes them then.
 
-    A Go worker runs a message as soon as it gets it. So where Go workers read the same subscriptions, what is not due
-    has to wait in a topic that they do not read.
+    A Go worker runs a message as soon as it gets it. So where Go workers read the same subscriptions, a message that is
+    not due has to wait in a topic that they do not read.
 
     Args:
         api: Pub/Sub.
         subscription: the full name of the delay topic's subscription.
         publish: publishes messages by topic, and awaits their ids.
-        receiver: leases messages, and publishes anew those that Pub/Sub would not keep.
-        arrived: called when there is something to forward, in a thread of gRPC's.
+        receiver: leases messages, and publishes those again that Pub/Sub would not keep.
+        arrived: called in a thread of gRPC's when messages have come.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class DelayForwarder:
         )
 
     def step(self) -> None:
-        """Forward what is due, lease the others, and ask for more.
+        """Forward due messages, lease the others, and ask for more.
 
         Raises:
-            PubSubUnavailable: what was not forwarded comes again.
+            PubSubUnavailable: messages that were not forwarded come again.
         """
         pulled = self._puller.take()
         now_ns = time.time_ns()
@@ -74,9 +74,9 @@ class DelayForwarder:
         for queue, some in due.items():
             try:
                 self._forward(queue, some)
-            except ConfigError as exc:  # no such topic: the others must not wait for it
+            except ConfigError as exc:  # no such topic: the other messages must not wait for it
                 log.error(
-                    "%s cannot be forwarded, and are tried again in %d s: %s",
+                    "%s cannot be forwarded; the next attempt is in %d s: %s",
                     counted(len(some), "delayed message"),
                     RETRY_PAUSE_S,
                     exc,
@@ -86,14 +86,14 @@ class DelayForwarder:
         self._puller.ask(MAX_LOOKED_AT)
 
     def _forward(self, queue: str, some: list[Any]) -> None:
-        """Publish what is due; the next topic has it before it is gone here."""
+        """Publish due messages to their topic, and only then delete them here."""
         topic = self._api.addresses.topic(queue)
         self._publish({topic: [_plain(received.message) for received in some]})
         for call, _ in self._api.acknowledge(self._subscription, [received.ack_id for received in some]):
             call.result()
 
     def stop(self) -> None:
-        """Ask for nothing more."""
+        """Stop asking for messages."""
         self._puller.cancel()
 
 

@@ -40,18 +40,18 @@ from gearmesh.transports.rate_limit import LocalRateLimiter
 
 __all__ = ["Inspector"]
 
-#: Empty answers in a row after which a subscription counts as empty: an answer may be empty though it is not.
+#: Empty answers in a row after which a subscription counts as empty: one may be empty though there are messages.
 MAX_EMPTY_PULLS: Final = 2
-#: Seconds for which what is looked at is leased; the lease is extended when a third of it is over.
+#: Seconds for which a look leases messages; it extends the leases when a third of the time is over.
 LOOK_LEASE_S: Final = 60
-#: Seconds for which the lease of a delivery in a dead process's journal is taken to last.
+#: Seconds for which the lease of a delivery in a dead process's journal is assumed to last.
 ASSUMED_LEASE_S: Final = 10.0
 
 
 class Inspector:
     """Counts, lists, purges and recovers messages.
 
-    To list messages it pulls them, and returns them when it has all: meanwhile no worker gets them.
+    To list messages, it pulls them and then returns them all: meanwhile no worker gets them.
 
     Args:
         api: Pub/Sub.
@@ -73,10 +73,10 @@ class Inspector:
     # -- queues
 
     def queues(self) -> list[str]:
-        raise GearmeshError("Pub/Sub does not tell which topics are queues; name them")
+        raise GearmeshError("Pub/Sub does not show which topics are queues: name the queues")
 
     def count(self, queue: str) -> QueueCounts:
-        """Tell nothing: Pub/Sub has numbers only in Cloud Monitoring (``num_undelivered_messages``)."""
+        """Return no numbers: Pub/Sub has them only in Cloud Monitoring (``num_undelivered_messages``)."""
         return QueueCounts(queue=queue, pending=None)
 
     def pending(self, queue: str, limit: int = 1000) -> list[bytes]:
@@ -88,7 +88,7 @@ class Inspector:
     def look(self, queue: str, limit: int = 1000) -> list[bytes]:
         """Pull up to ``limit`` messages that are due, in the order of their publication, and return them at once.
 
-        For programs of kombu that ask for a queue's length: each such delivery counts against a dead letter policy.
+        For kombu programs that ask for the length of a queue. Each such delivery counts against a dead letter policy.
         """
         subscription = self._api.addresses.subscription(queue)
         found: list[Any] = []
@@ -103,7 +103,7 @@ class Inspector:
         raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """As the verb says, but for parked messages: they are leased, and stay."""
+        """Delete the messages that are due. Delayed messages stay, and so do parked ones, because they are leased."""
         subscription = self._api.addresses.subscription(queue)
         kept: list[Any] = []
         count = 0
@@ -124,10 +124,10 @@ class Inspector:
         raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
 
     def _pulled(self, subscription: str, limit: int | None, kept: Sequence[Any]) -> Iterator[list[Any]]:
-        """Pull what waits, up to ``limit`` messages, a request at a time. A subscription that is not there has none.
+        """Pull up to ``limit`` waiting messages (None: all), a request at a time. A missing subscription has none.
 
-        ``kept``: the pulled messages that the caller has not acknowledged. Their leases are extended: if they ended,
-        the messages would come again, and the caller would never have pulled all.
+        ``kept``: the pulled messages that the caller has not acknowledged. This extends their leases: if the leases
+        ended, the messages would come again, and the caller would never have pulled all.
         """
         left, empty, leased, extended_at = limit, 0, 0, time.monotonic()
         while left is None or left > 0:
@@ -228,7 +228,7 @@ class Inspector:
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """As the verb says. A message that ran is published anew, with its crashes; the others are returned."""
+        """Recover deliveries: publish an isolated message anew, with its crash count, and return the others."""
         record = self._record(consumer)
         mine = [each for each in record.snapshot() if each.delivery.queue in queues]
         ran = [each for each in mine if running is None or each.delivery.id in running]
@@ -245,13 +245,13 @@ class Inspector:
                 call.result()
         self._dead.pop(consumer, None)
         if record.journal is not None:
-            record.journal.close()  # it begins anew with the next delivery
+            record.journal.close()  # the next delivery begins a new one
         elif not record.held:
             journal_of(consumer).close()
         return len(mine)
 
     def _record(self, consumer: str) -> PubSubUnackedDeliveries:
-        """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        """Return the record of a consumer of this process, or of a dead consumer that has left a journal."""
         record = UNACKED_BY_CONSUMER.get(consumer)
         if record.journal is None and not record.held:
             found = journal_of(consumer).read()
@@ -264,7 +264,7 @@ class Inspector:
         return record
 
     def _publish_crashed(self, ran: Sequence[Unacked], *, alone: bool, certain: bool) -> None:
-        """Replace messages that ran in a process that died by copies which say so, since attributes cannot change."""
+        """Replace messages that ran in a dead process by copies with a crash count, since attributes cannot change."""
         for each in ran:
             counted = crash_count_after(
                 each.delivery.crash_count,
@@ -303,7 +303,7 @@ def _id(body: bytes) -> str:
 
 
 def _queue_of(received: Any) -> str:
-    """The queue that a dead letter was taken from; Pub/Sub itself names the subscription."""
+    """Return the queue of a dead letter; if Pub/Sub itself has moved it there, return the subscription."""
     attributes = received.message.attributes
     return str(attributes.get(QUEUE) or attributes.get("CloudPubSubDeadLetterSourceSubscription") or "")
 

@@ -1,4 +1,4 @@
-"""Background thread of one consumer: extends the leases of what it holds, and returns those of a silent one."""
+"""Background thread of one consumer: extends the leases of its deliveries, or returns them if it is silent."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ __all__ = ["LeaseKeeper"]
 
 log = logging.getLogger("gearmesh.pubsub")
 
-#: Seconds: the shortest lease that is asked for, as Pub/Sub's own shortest ack deadline.
+#: Seconds of the shortest lease that gearmesh asks for: Pub/Sub's own shortest ack deadline.
 MIN_LEASE_S: Final = 10
 #: Seconds between two looks. A task that is done sooner costs no request for its lease.
 CHECK_INTERVAL_S: Final = 2.5
-#: Leases that end within so many checks are extended.
+#: The thread extends leases that end within this many checks.
 MIN_CHECKS_LEFT: Final = 3
 
 
 class LeaseKeeper:
     """Extends leases as long as the consumer lives and the tasks run.
 
-    The thread ends when nobody uses the consumer's record any more, or when the process is forked.
+    The thread ends when no object refers to the consumer's record any more. A forked process has to start its own.
 
     Args:
         api: Pub/Sub.
         unacked: the deliveries.
         notes: learns which messages were lost.
-        lease: seconds for which a consumer may be silent. Leases are as long, within what Pub/Sub allows.
+        lease: seconds for which a consumer may be silent. Leases are as long, within Pub/Sub's limits.
         heartbeats: False: the consumer lives as long as its process.
+        max_extension: seconds after which the thread no longer extends the lease of a delivery; 0: never.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class LeaseKeeper:
         self._interval_s = min(CHECK_INTERVAL_S, lease / 4) if heartbeats else CHECK_INTERVAL_S
         self._over = threading.Event()
         self._pid = 0
-        #: for how long the consumer was seen to be silent, and when it last gave a sign of life
+        #: seconds for which the consumer has been silent, and the monotonic time of its last sign of life
         self._silent, self._alive_at = 0.0, 0.0
 
     def start(self) -> None:
-        """Begin, unless it has begun in this process."""
+        """Start the thread, unless this process has started it."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._over = threading.Event()
@@ -75,7 +76,7 @@ class LeaseKeeper:
             ).start()
 
     def stop(self) -> None:
-        """End. Before start, or twice, is fine."""
+        """End the thread, if it runs."""
         self._over.set()
 
     def _loop(self, over: threading.Event) -> None:

@@ -30,11 +30,11 @@ __all__ = [
     "to_kombu",
 ]
 
-#: gearmesh's attributes; Go looks at none. Of a delayed message: unix ns before which no gearmesh worker runs it.
+#: gearmesh's attributes; Go ignores them. Of a delayed message: unix ns before which no gearmesh worker runs it.
 NOT_BEFORE: Final = "gearmesh-not-before"
 #: Of a message that its sender may have sent before.
 DUPLICATE: Final = "gearmesh-duplicate"
-#: Of a message that ran when processes died: how many did while it ran alone.
+#: Of a message that ran when a process died: four times its crash count.
 CRASHES: Final = "gearmesh-crashes"
 #: Of a dead letter, and of a message in the delay topic: its queue.
 QUEUE: Final = "gearmesh-queue"
@@ -67,7 +67,7 @@ def message_of(body: bytes, attributes: dict[str, str]) -> Any:
     """Make the PubsubMessage of a signature. Its BrokerMessageGroupId is the ordering key.
 
     Raises:
-        PublishError: it is larger than Pub/Sub takes.
+        PublishError: the signature is larger than Pub/Sub allows.
     """
     if len(body) > MAX_MESSAGE_BYTES:
         raise PublishError(
@@ -83,18 +83,18 @@ def message_of(body: bytes, attributes: dict[str, str]) -> Any:
 
 
 def copy_of(held: Unacked, **attributes: str) -> Any:
-    """Make a PubsubMessage of a delivered one, with some attributes changed."""
+    """Make a copy of a delivered message, with some attributes changed."""
     merged = {**held.attributes, **{name: clipped(value) for name, value in attributes.items()}}
     return types_of("PubsubMessage")(data=held.body, attributes=merged, ordering_key=held.ordering_key)
 
 
 def clipped(text: str) -> str:
-    """Cut a text to what an attribute holds."""
+    """Cut a text to the length that an attribute may have."""
     return text.encode()[:MAX_ATTRIBUTE_BYTES].decode(errors="ignore")
 
 
 def number(text: str | None) -> int:
-    """Read an attribute, which any program may write; 0: there is none, or it is no number."""
+    """Read an attribute, which any program may write; 0: it is missing, or not a number."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 

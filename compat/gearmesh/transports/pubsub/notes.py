@@ -12,23 +12,24 @@ from gearmesh.shared import SharedByName
 
 __all__ = ["NOTES", "MessageNotes", "Note"]
 
-#: Messages that are remembered; the least recently seen are forgotten, and begin anew.
+#: Number of messages that a process remembers. It forgets the least recently seen ones, whose notes begin anew.
 MAX_NOTED_MESSAGES: Final = 100_000
-#: Seconds for which a message of an unknown task is parked the second time; doubles up to the second number.
+#: Seconds for which a message of an unknown task is parked the second time. Each further time doubles them, up to the
+#: second number.
 MIN_PARK_S, MAX_PARK_S = 1.0, 30.0
 
 
 @dataclass(slots=True)
 class Note:
-    """This process's knowledge of a message.
+    """Holds this process's knowledge of a message.
 
     Attributes:
-        parked_since: unix seconds at which it was first parked here; 0: it was not.
-        rounds: how often it was parked.
-        returned: how often it went to the tail.
+        parked_since: unix seconds at which it was first parked here; 0: never.
+        rounds: the number of times that it was parked.
+        returned: the number of times that it went to the tail.
         until_ns: unix ns before which no consumer here gets it.
-        lost: a consumer here lost it.
-        dead: it is dead, and stays in its subscription since there is no dead letter topic.
+        lost: a consumer of this process lost it.
+        dead: it is a dead letter, and stays in its subscription since there is no dead letter topic.
     """
 
     parked_since: float = 0.0
@@ -39,27 +40,27 @@ class Note:
     dead: bool = False
 
     def park(self) -> float:
-        """Count one more parking, and return the seconds that it lasts; the first time 0, for another worker."""
+        """Count one more parking, and return its seconds; 0 the first time, so that another worker may get it."""
         self.parked_since = self.parked_since or time.time()
         self.rounds += 1
         return min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(self.rounds - 2, 16)) if self.rounds > 1 else 0.0
 
 
 class MessageNotes:
-    """The notes about one project's messages. Safe in threads, as far as two do not change one note."""
+    """Holds the notes about one project's messages. Safe in threads, unless two threads change the same note."""
 
     def __init__(self, name: str = "") -> None:
         self._lock = threading.Lock()
         self._notes = BoundedDict[tuple[str, str], Note](MAX_NOTED_MESSAGES)
-        #: True once anything was noted: until then nothing need be looked up
+        #: True once there was a note: until then, nothing has to be looked up
         self.used = False
 
     def find(self, subscription: str, message_id: str) -> Note | None:
-        """The note about a message; None: there is none."""
+        """Return the note about a message; None: there is none."""
         return self._notes.get((subscription, message_id)) if self.used else None
 
     def of(self, subscription: str, message_id: str) -> Note:
-        """The note about a message, made now if there is none."""
+        """Return the note about a message; make it if there is none."""
         self.used = True
         return self._notes.setdefault((subscription, message_id), Note())
 

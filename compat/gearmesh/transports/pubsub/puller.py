@@ -13,20 +13,20 @@ from gearmesh.transports.pubsub.api import MAX_PULL_MESSAGES, Call, PubSubAPI
 
 __all__ = ["Puller"]
 
-#: Pull requests on their way together. A second one asks for the room that came free while the first one waits.
+#: Number of Pull requests at the same time. A second one asks for the room that becomes free while the first one waits.
 MAX_PULLS: Final = 2
 
 
 class Puller:
-    """Keeps Pull requests on their way, and collects what they bring.
+    """Keeps Pull requests on their way, and collects their messages.
 
     Pub/Sub's other way, the streaming pull, pushes up to a number that a stream cannot change, and counts a message
-    that was leased for later among them. A Pull asks for as many as there are free slots.
+    that was leased for later among them. A Pull asks for as many messages as there are free slots.
 
     Args:
         api: Pub/Sub.
-        subscription: its full name.
-        arrived: called, in a thread of gRPC's, when there is something to :meth:`take`.
+        subscription: the subscription's full name.
+        arrived: called, in a thread of gRPC's, when a request has ended and :meth:`take` is due.
         put_back: called, in such a thread, with messages that came after :meth:`cancel`.
     """
 
@@ -43,13 +43,13 @@ class Puller:
         self._put_back = put_back
         self._lock = threading.Lock()
         self._calls: dict[int, tuple[Call, int]] = {}
-        #: requests that have ended, and what they were for: their messages take room until they are taken
+        #: ended requests, and the number of messages of each, which take room until :meth:`take`
         self._done: deque[tuple[Call, int]] = deque()
         self._number = 0
         self._generation = 0
 
     def ask(self, room: int) -> None:
-        """Ask for up to ``room`` messages, those that were asked for included."""
+        """Ask for up to ``room`` messages, including those that earlier requests ask for."""
         while True:
             with self._lock:
                 free = room - sum(count for _, count in (*self._calls.values(), *self._done))
@@ -60,7 +60,7 @@ class Puller:
                 self._number += 1
                 call = self._api.pull(self._subscription, count).start()
                 self._calls[number] = call, count
-            # It may be done already: then this calls at once, in this thread.
+            # If the call has ended already, gRPC calls this at once, in this thread.
             call.future.add_done_callback(
                 lambda _, call=call, number=number, generation=generation: self._finish(
                     call, number, generation
@@ -84,7 +84,7 @@ class Puller:
         return messages
 
     def cancel(self) -> None:
-        """Ask for nothing more. Messages that come all the same, and those that wait here, are put back."""
+        """Stop asking for messages; put back those that still come, and those that wait here."""
         with self._lock:
             self._generation += 1
             calls, self._calls = list(self._calls.values()), {}
@@ -113,7 +113,7 @@ def _failed(call: Call) -> bool:
 
 
 def _expired(call: Call) -> bool:
-    """Say if Pub/Sub had no message as long as the request waited."""
+    """True if Pub/Sub had no message while the request waited."""
     if call.future.cancelled():
         return False
     exc = call.future.exception()

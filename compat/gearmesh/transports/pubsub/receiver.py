@@ -16,26 +16,27 @@ from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries, Unacked
 
 __all__ = ["MAX_LEASE_S", "Receiver", "lease_seconds"]
 
-#: Seconds for which Pub/Sub leases a message at most.
+#: Seconds of the longest lease that Pub/Sub allows.
 MAX_LEASE_S: Final = 600
-#: Seconds since its publication after which a message may have been lost by a consumer: the shortest lease of Pub/Sub
-#: is 10 s, and clocks differ.
+#: Seconds after its publication from which on a consumer may have lost a message: Pub/Sub's shortest lease is 10 s, and
+#: clocks differ.
 MIN_LOST_AGE_S: Final = 5.0
-#: A delayed message is published anew when it has so few deliveries left before the subscription's policy
-#: dead-letters it, or when half the time is over for which Pub/Sub keeps it.
+#: The receiver publishes a delayed message anew if it has fewer deliveries left than this before the subscription's
+#: policy makes it a dead letter, or if half the time is over for which Pub/Sub keeps it.
 MIN_ATTEMPTS_LEFT: Final = 3
 
 
 def lease_seconds(seconds: float) -> int:
-    """Round a wait up to the whole seconds, 1 to 600, that Pub/Sub leases a message for."""
+    """Round a wait up to whole seconds, 1 to 600, for which Pub/Sub can lease a message."""
     return max(1, min(MAX_LEASE_S, -int(-seconds // 1)))
 
 
 class Receiver:
     """Turns pulled messages into deliveries of a consumer.
 
-    A message that is not due is leased until then, for ten minutes at most, and forgotten: it costs no memory, no
-    prefetch and no heartbeats, and when its lease ends Pub/Sub gives it to any worker, also if this one has died.
+    It leases a message that is not due until then, for ten minutes at most, and forgets it: the message costs no
+    memory, no prefetch and no heartbeats. When the lease ends, Pub/Sub gives it to any worker, also if this one has
+    died.
 
     Args:
         api: Pub/Sub.
@@ -99,7 +100,7 @@ class Receiver:
         return due
 
     def lease(self, subscription: str, ack_ids: dict[int, list[str]]) -> None:
-        """Lease messages for so many seconds, without waiting for the answers: without it they only come sooner."""
+        """Lease messages, listed by seconds, but await no answers: if a lease fails, its messages only come sooner."""
         for seconds, ids in ack_ids.items():
             self._api.modify_unawaited(subscription, ids, seconds)
 
@@ -112,7 +113,7 @@ class Receiver:
     def renewed(self, subscription: str, received: Any) -> bool:
         """Replace a delayed message by a copy, if Pub/Sub would soon dead-letter it, or delete it for its age.
 
-        The copy begins with no deliveries and no age. False: it may go on waiting.
+        The copy begins with no deliveries and no age. False: the message may wait on.
         """
         settings = self._api.settings(subscription)
         few = settings.max_attempts and settings.max_attempts - received.delivery_attempt < MIN_ATTEMPTS_LEFT
@@ -137,15 +138,15 @@ def _published_ns(message: Any) -> int:
 def _by_publication(received: Any) -> tuple[int, int, str, Any]:
     message = received.message
     id = message.message_id
-    return _published_ns(message), len(id), id, received  # ids of one moment grow with their length
+    return _published_ns(message), len(id), id, received  # of one moment, shorter ids are older
 
 
 _FIRST_THREE: Final = itemgetter(0, 1, 2)
 
 
 def _losses(attempt: int, attributes: dict[str, str], note: Note | None, age_ns: int) -> int:
-    """Say if a consumer may have lost the message before; 0: none can have."""
-    if attempt:  # the subscription has a dead letter policy, so Pub/Sub counts
+    """Return how often consumers may have lost the message before; 0: never."""
+    if attempt:  # the subscription has a dead letter policy, so Pub/Sub counts deliveries
         return max(0, attempt - 1)
     old = age_ns > MIN_LOST_AGE_S * 1e9
     return int(old or CRASHES in attributes or DUPLICATE in attributes or (note is not None and note.lost))

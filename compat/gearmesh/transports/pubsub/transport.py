@@ -20,7 +20,7 @@ __all__ = ["Transport"]
 
 
 class _Exchanges(virtual.BrokerState):  # type: ignore[misc]
-    """kombu's exchanges and bindings, which Pub/Sub does not have: those of one project in this process."""
+    """Holds kombu's exchanges and bindings for one project in this process, since Pub/Sub has none."""
 
     def __init__(self, name: str = "") -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Look for the subscription of the URL, and open the first channel.
 
         Raises:
-            ConfigError: it does not exist; the message has the command that creates it.
+            ConfigError: the subscription does not exist; the message has the command that creates it.
             PubSubUnavailable: Pub/Sub cannot be reached.
         """
         addresses = self.api.addresses
@@ -84,7 +84,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         return self.shown
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver what comes.
+        """Wait for messages and deliver them.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds (None: no limit), or ``wake()`` was called.
@@ -107,7 +107,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
             self._rest(channels, None if due == float("inf") else max(0.0, due - now))
 
     def _rest(self, channels: list[PubSubChannel], seconds: float | None) -> None:
-        """Wait for news; a consumer that waits lives."""
+        """Wait for news; a consumer that waits is alive."""
         for channel in channels:
             channel.unacked.resting = True
         try:

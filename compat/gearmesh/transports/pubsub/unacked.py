@@ -52,13 +52,13 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
         #: Returns a number that no other delivery of this consumer has.
         self.new_id: Callable[[], int] = count(1).__next__
         self._lock = threading.Lock()
-        #: when the consumer last gave a sign of life, by the monotonic clock
+        #: monotonic time of the consumer's last sign of life
         self.alive_at = time.monotonic()
-        #: its thread waits for messages, so it lives
+        #: True while the consumer's thread waits for messages, so that it is alive
         self.resting = False
-        #: Extends the leases; it outlives the channel that began it. None: no channel has consumed.
+        #: Extends the leases; it outlives the channel that started it. None: no channel has consumed.
         self.keeper: Any = None
-        #: Records the deliveries for a supervisor; None: there is none.
+        #: Records the deliveries for a supervisor; None: there is no supervisor.
         self.journal: Journal[Unacked] | None = None
 
     def add(self, some: Sequence[Unacked]) -> None:
@@ -107,7 +107,8 @@ class PubSubUnackedDeliveries(unacked.UnackedDeliveries):
             return list(self.held.values())
 
     def behind(self, held: Unacked) -> list[Unacked]:
-        """List the deliveries with the same ordering key that no callback has got: they come again after it."""
+        """List the deliveries with the same ordering key that no callback has got: Pub/Sub delivers them again after
+        it."""
         if not held.ordering_key:
             return []
         key = (held.subscription, held.ordering_key)
@@ -123,5 +124,5 @@ UNACKED_BY_CONSUMER: Final = SharedByName(PubSubUnackedDeliveries)
 
 
 def journal_of(consumer: str) -> Journal[Unacked]:
-    """The journal of a consumer, of this process or of a dead one."""
+    """Return the journal of a consumer, of this process or of a dead one."""
     return Journal(Unacked, "pubsub", consumer)

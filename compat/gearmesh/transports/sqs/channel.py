@@ -49,7 +49,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
 
     do_restore = False
     supports_fanout = True
-    #: SQS counts receives, those of messages included that were returned and not lost.
+    #: SQS counts receives, and so also messages that were returned and not lost.
     counts_losses = False
     lists_delayed = lists_pending = keeps_order = publishes_once = False
     records_crashes = True
@@ -100,20 +100,20 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         return False
 
     def wake(self) -> None:
-        """End the wait of this channel's connection; the next one, if it does not wait now."""
+        """End the wait of this channel's connection, or its next wait if it does not wait now."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
 
     def take_wake(self) -> bool:
-        """True once after each :meth:`wake`."""
+        """True if :meth:`wake` was called since the last call."""
         woken, self._woken = self._woken, False
         return woken
 
     # -- receiving: see Transport.drain_events
 
     def take(self) -> list[tuple[Subscription, Unacked]]:
-        """Return what may be delivered now. The caller holds the connection's lock."""
+        """Return the messages that may be delivered now. The caller holds the connection's lock."""
         self.unacked.alive_at = self.unacked.asked_at = time.monotonic()
         return self.receiver.take()
 
@@ -144,14 +144,14 @@ class Channel(virtual.Channel):  # type: ignore[misc]
     def basic_consume(
         self, queue: str, no_ack: bool, callback: Callback, consumer_tag: str, **kwargs: Any
     ) -> None:
-        """Consume.
+        """Begin to consume from a queue.
 
         Raises:
-            SQSUnavailable: SQS does not answer, or has no such queue now.
+            SQSUnavailable: SQS does not answer, or there is no such queue now.
         """
         try:
             found = self._requests.queues.get(queue)
-        except SQSRefused as exc:  # the consumer waits until an operator has created the queue, say
+        except SQSRefused as exc:  # the consumer tries again: an operator may create the queue
             raise SQSUnavailable(str(exc)) from exc
         self.unacked.wake = self.wake
         self._guard()
@@ -191,7 +191,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         self._engine.put_back(list(self.unacked.held.values()))
 
     def _settle(self, delivery_tag: str, how: Any) -> None:
-        """Settle by kombu's tag; nothing happens if the delivery was lost meanwhile."""
+        """Settle the delivery that has kombu's tag; do nothing if it was lost meanwhile."""
         held = self.unacked.held.get(int(delivery_tag))
         if held is not None:
             self._engine.commit([Commit(settle=Settle(held.delivery, how))])
@@ -212,7 +212,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
         super().close()
 
     def _guard(self) -> None:
-        """Keep what this consumer holds hidden from others."""
+        """Start the thread that keeps this consumer's deliveries hidden from others."""
         if self._lease is None and self.unacked.journal is None:
             self.unacked.journal = journal_of(self.consumer)
         if self.unacked.guard is None:
@@ -220,7 +220,7 @@ class Channel(virtual.Channel):  # type: ignore[misc]
             self.unacked.guard = guard
             guard.start()
 
-    # -- what kombu's virtual channel builds upon
+    # -- methods that kombu's virtual channel calls
 
     def _inplace_augment_message(self, message: dict[str, Any], exchange: str, routing_key: str) -> None:
         if message["content-type"] != SIGNATURE_CONTENT_TYPE:

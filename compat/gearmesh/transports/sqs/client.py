@@ -20,15 +20,16 @@ from gearmesh.urls import SQSTarget
 
 __all__ = ["SQSClient", "client_of"]
 
-#: Requests of one process that may be under way at the same time, those that wait for messages not counted.
+#: Number of requests that one process sends at the same time, without those that wait for messages.
 MAX_REQUESTS_IN_FLIGHT: Final = 8
-#: Seconds for a connection, and for an answer: a request for messages itself waits up to 20 s.
+#: Seconds to wait for a connection, and for an answer. The second is longer than the 20 s that a request for messages
+#: waits.
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 30
-#: Attempts of boto3's own before an error comes out. The callers have a backoff, and mark what is sent again.
+#: Attempts that boto3 makes before it raises. The callers have a backoff, and mark messages that they send again.
 MAX_ATTEMPTS: Final = 1
-#: Batches of producers of which is remembered what SQS has taken.
+#: Number of producers' batches for which the client remembers the messages that SQS has taken.
 MAX_REMEMBERED_BATCHES: Final = 256
-#: Region of an endpoint that names none, if the environment names none either: an emulator's.
+#: Region if neither the endpoint nor the environment names one, as with an emulator.
 DEFAULT_REGION: Final = "us-east-1"
 
 T = TypeVar("T")
@@ -40,11 +41,11 @@ class SQSClient:
 
     Args:
         target: the address of the queues.
-        settings: those of the app. Their ``client``, if given, replaces boto3's own.
+        settings: the app's settings. Their ``client``, if given, replaces boto3's own.
 
     Attributes:
         queues: finds the queues and their attributes.
-        sent: what SQS has taken of each batch of a producer.
+        sent: the messages that SQS has taken from each batch of a producer.
     """
 
     def __init__(self, target: SQSTarget, settings: SQSConfig) -> None:
@@ -64,7 +65,7 @@ class SQSClient:
 
         Raises:
             SQSUnavailable: the same request may succeed later.
-            SQSRefused: it would be refused again.
+            SQSRefused: SQS would refuse the same request again.
         """
         try:
             return getattr(self._boto, operation)(**params)
@@ -76,17 +77,17 @@ class SQSClient:
     def call_batch(
         self, operation: str, url: str, entries: Sequence[Mapping[str, Any]]
     ) -> dict[int, dict[str, Any]]:
-        """Send one request with up to ten entries, and return those that failed, by their place.
+        """Send one request with up to ten entries, and return the failed entries by their index.
 
         Args:
             operation: the name of the method of boto3's client, such as ``send_message_batch``.
-            url: of the queue.
-            entries: the parameters of each, without ``Id``.
+            url: the queue's URL.
+            entries: the parameters of each entry, without ``Id``.
 
         Raises:
-            SQSUnavailable: the same request may succeed later; also if the answer leaves an entry out, as that of a
-                server does which ends.
-            SQSRefused: it would be refused again.
+            SQSUnavailable: the same request may succeed later, or the answer leaves out an entry, as the answer of a
+                server that is shutting down does.
+            SQSRefused: SQS would refuse the same request again.
         """
         numbered = [{"Id": str(n), **entry} for n, entry in enumerate(entries)]
         answer = self.call(operation, QueueUrl=url, Entries=numbered)
@@ -94,12 +95,12 @@ class SQSClient:
         told = failed.keys() | {int(each["Id"]) for each in answer.get("Successful") or ()}
         if len(told) != len(entries):
             raise SQSUnavailable(
-                f"{_action(operation)}: the answer tells of {len(told)} of {len(entries)} entries"
+                f"{_action(operation)}: the answer has {len(told)} of {len(entries)} entries"
             )
         return failed
 
     def shared(self, make: Callable[[SQSClient], T]) -> T:
-        """Return the one object of a kind that all connections of this client share; ``make`` makes it."""
+        """Return the object that ``make`` makes; all connections of this client share it."""
         with self._lock:
             found = self._shared.get(make)
             if found is None:
@@ -109,7 +110,7 @@ class SQSClient:
     def each(self, function: Callable[[T], R], items: Sequence[T]) -> Iterable[R]:
         """Call ``function`` for each item, several at a time; the results are in order.
 
-        All calls end before the first error is raised, so that the caller knows what was done.
+        All calls end before the first error is raised, so that no call is still running when the caller sees it.
         """
         if len(items) == 1:
             return [function(items[0])]
@@ -124,20 +125,20 @@ class SQSClient:
 
 
 def _action(operation: str) -> str:
-    """Return the permission that a request takes: ``sqs:SendMessage``."""
+    """Return the permission that a request needs, such as ``sqs:SendMessage``."""
     words = "".join(word.capitalize() for word in operation.split("_"))
     return f"sqs:{words.removesuffix('Batch')}"
 
 
 def client_of(target: SQSTarget, settings: SQSConfig) -> SQSClient:
-    """Return this process's client for an address. It lives as long as one of its users."""
+    """Return this process's client for an address. The client lives as long as one of its users."""
     key = (target.endpoint, target.account, settings.create_queues, id(settings.client))
     clients = _CLIENTS.get()
     return clients.get(key, lambda: SQSClient(target, settings))
 
 
 class _Clients:
-    """The clients of one process: to make one takes a tenth of a second."""
+    """Shares the clients of one process, since it takes a tenth of a second to make one."""
 
     def __init__(self) -> None:
         self._making: list[Callable[[], SQSClient]] = []
@@ -145,7 +146,7 @@ class _Clients:
         self._shared: SharedByName[SQSClient] = SharedByName(lambda name: self._making[-1]())
 
     def get(self, key: tuple[Any, ...], make: Callable[[], SQSClient]) -> SQSClient:
-        with self._lock:  # boto3's sessions are not for several threads, either
+        with self._lock:  # boto3's sessions are not safe in threads, either
             self._making.append(make)
             try:
                 return self._shared.get(repr(key))

@@ -40,28 +40,28 @@ __all__ = ["CommitEngine", "MessageReturner", "park_pause"]
 
 log = logging.getLogger("gearmesh.sqs")
 
-#: Seconds for which a message of an unknown task is hidden the second time, and at most.
+#: Seconds for which a message of an unknown task is hidden at its second receive, and at most.
 MIN_PARK_S: Final = 1.0
 MAX_PARK_S: Final = float(MAX_HIDDEN_S)
-#: Seconds for which a message is hidden while a copy takes its place.
+#: Seconds for which a message is hidden while a copy replaces it.
 REPLACING_S: Final = 30
-#: Characters of a reason that go with a dead letter.
+#: Number of characters of a reason that a dead letter keeps.
 MAX_REASON_CHARACTERS: Final = 1000
 
 
 def park_pause(receives: int) -> float:
-    """Return for how many seconds a message of an unknown task is hidden, by the number of its receives.
+    """Return the seconds for which a message of an unknown task is hidden after so many receives.
 
-    The first time it is offered to other workers at once.
+    After the first receive, other workers may get it at once.
     """
     return 0.0 if receives < 2 else min(MAX_PARK_S, MIN_PARK_S * 2.0 ** min(receives - 2, 64))
 
 
 class MessageReturner:
-    """Returns deliveries to their queues: now, or when a moment has come.
+    """Returns deliveries to their queues: now, or after some seconds.
 
-    SQS counts each receive against the redrive policy. A message that would be dead-lettered by its return, though no
-    task has failed, is sent again instead: the copy's count begins anew.
+    SQS counts each receive against the redrive policy. If its return would make a message a dead letter, though no task
+    has failed, this class sends a copy instead, whose count begins anew.
 
     Args:
         client: sends the requests.
@@ -73,17 +73,17 @@ class MessageReturner:
     def give_back(self, many: Sequence[tuple[Unacked, float]]) -> list[Unacked]:
         """Return deliveries, each after some seconds (0: now).
 
-        Returns those that are lost.
+        Returns the lost deliveries.
 
         Raises:
-            SQSUnavailable: the call may be repeated for those that are still unacked.
+            SQSUnavailable: the caller may repeat the call for the deliveries that are still unacked.
         """
         now = time.monotonic()
         hidden: list[tuple[Unacked, int]] = []
         copied: list[tuple[Unacked, float]] = []
         for held, seconds in many:
             limit = held.received_at + MAX_HIDDEN_S - now
-            # A copy is kept for a whole retention period, and a hidden message for what is left of it.
+            # SQS keeps a copy for a whole retention period, and a hidden message only for the rest of its own.
             if _at_last_receive(held) or (seconds > MAX_DELAY_S and not held.group):
                 copied.append((held, seconds))
             else:
@@ -95,11 +95,11 @@ class MessageReturner:
     def replace_crashed(self, many: Sequence[tuple[Unacked, float]]) -> list[Unacked]:
         """Send copies of messages that ran when a process died, each with its crash count, and delete the messages.
 
-        Returns those that are lost. Raises as :meth:`give_back`.
+        Returns the lost deliveries. Raises as :meth:`give_back`.
         """
         if not many:
             return []
-        # Only SQS knows if a dead process's receipt handles still count: another consumer may have the message.
+        # Only SQS knows if a dead process's receipt handles are still valid: another consumer may have the message.
         lost = hide(self._client, [(held, REPLACING_S) for held, _ in many])
         forget((), lost)
         here = [(held, count) for held, count in many if held not in lost]
@@ -131,11 +131,11 @@ class CommitEngine:
         self._returner = MessageReturner(client)
 
     def is_lost(self, settle: Settle) -> bool:
-        """Say whether the delivery was settled, or SQS shows its message to other consumers."""
+        """True if the delivery was settled, or SQS shows its message to other consumers."""
         return find(settle.delivery) is None
 
     def commit(self, commits: Sequence[Commit], *, token: Token | None = None) -> list[Outcome]:
-        """Send, then settle. A repetition leaves out what SQS is known to have taken."""
+        """Send, then settle. A repetition leaves out the messages that SQS has confirmed."""
         outcomes: list[Outcome] = ["done"] * len(commits)
         settled: dict[int, tuple[int, Settle, Unacked]] = {}
         outgoing: list[OutgoingMessage] = []
@@ -180,11 +180,11 @@ class CommitEngine:
     # -- sending
 
     def _outgoing(self, publish: Publish, now_ns: int, sender: str) -> OutgoingMessage:
-        """Make a message. ``sender``: the UUID of the task that sends it; ``""``: no task does."""
+        """Make a message. ``sender``: the UUID of the task that sends it; ``""``: no task sends it."""
         queue = self._client.queues.get(publish.queue)
         text, attributes = text_of(publish.body)
         group = check_routing(queue.name, publish.body)
-        if group:  # SQS delays no single message of a FIFO queue: the worker hides it until its ETA
+        if group:  # SQS cannot delay a message of a FIFO queue: the worker hides it until its ETA
             return OutgoingMessage(
                 queue, text, attributes, 0, group, deduplication_id(publish.body, retry_of=sender)
             )
@@ -196,11 +196,11 @@ class CommitEngine:
     def _settle(
         self, settled: Sequence[tuple[int, Settle, Unacked]], outcomes: list[Outcome]
     ) -> list[Unacked]:
-        """Settle deliveries; return those that are lost."""
+        """Settle deliveries; return the lost ones."""
         by_verb: dict[str, list[tuple[Settle, Unacked]]] = defaultdict(list)
         for i, settle, held in settled:
             how: str = settle.how
-            # Its next receive would be the redrive policy's, which gives no reason and no task a failure.
+            # SQS itself would move it to the dead letters next, without a reason, and its task would get no FAILURE.
             if how == "park" and (_is_too_old(settle, held) or _at_last_receive(held)):
                 how, outcomes[i] = "dead", "expired"
             by_verb[how].append((settle, held))
@@ -217,7 +217,7 @@ class CommitEngine:
 
     def _acknowledge(self, many: Sequence[Unacked]) -> list[Unacked]:
         ordered = [held for held in many if held.group]
-        # The next one of a message group may begin when this one is gone.
+        # The next message of a group may begin once this one is deleted.
         lost = delete(self._client, ordered) if ordered else []
         forget(many)
         others = [held for held in many if not held.group]
@@ -234,7 +234,7 @@ class CommitEngine:
         moved = [(settle, held) for settle, held in many if held.queue.dead_url]
         kept = [(settle, held) for settle, held in many if not held.queue.dead_url]
         letters = [_dead_letter_of(held, settle) for settle, held in moved]
-        # On a FIFO queue a hidden message would keep those of its group back: it goes to a group of its own.
+        # On a FIFO queue a hidden message would block its group: so it goes to a group of its own.
         asides = [held for _, held in kept if held.group and not held.group.startswith(SQS_SET_ASIDE)]
         letters += [_set_aside_of(held) for held in asides]
         send(self._client, letters, lambda message: None)

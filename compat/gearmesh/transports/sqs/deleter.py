@@ -22,17 +22,17 @@ log = logging.getLogger("gearmesh.sqs")
 LINGER_S: Final = 0.05
 #: Seconds without work after which the thread ends; the next message starts another.
 IDLE_S: Final = 10.0
-#: Seconds before a request that failed is repeated.
+#: Seconds before the thread repeats a request that failed.
 RETRY_S: Final = 1.0
 
 
 def delete(client: SQSClient, many: Iterable[Unacked]) -> list[Unacked]:
     """Delete messages, ten a request, several requests at a time.
 
-    Returns those whose receipt handles SQS does not know any more.
+    Returns the deliveries whose receipt handles SQS does not know any more.
 
     Raises:
-        SQSUnavailable: it is not known for all of them whether they are deleted. The call may be repeated.
+        SQSUnavailable: some messages may not be deleted. The caller may repeat the call.
     """
 
     def send(chunk: list[Unacked]) -> list[Unacked]:
@@ -48,8 +48,8 @@ def delete(client: SQSClient, many: Iterable[Unacked]) -> list[Unacked]:
 class Deleter:
     """Deletes messages whose tasks have ended, in a thread of its own, a moment after they were acknowledged.
 
-    A process that is killed in that moment leaves a message that comes again. Its worker finds the stored result then,
-    and does not run the task.
+    If the process is killed in that moment, SQS delivers the message again. The worker that gets it finds the stored
+    result, and does not run the task.
 
     Args:
         client: sends the requests.
@@ -63,7 +63,7 @@ class Deleter:
         self._thread: threading.Thread | None = None
 
     def add(self, many: Sequence[Unacked]) -> None:
-        """Delete these messages: full tens at once, in this thread, and the rest soon."""
+        """Delete messages: full batches of ten now, in this thread, and the rest soon."""
         with self._lock:
             self._waiting += many
             count = len(self._waiting) - len(self._waiting) % BATCH_ENTRIES
@@ -77,7 +77,7 @@ class Deleter:
         self._delete(now)
 
     def flush(self) -> None:
-        """Delete all that waits, now."""
+        """Delete all waiting messages now."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
         self._delete(waiting)
@@ -97,7 +97,7 @@ class Deleter:
                 self._news.set()
 
     def _delete(self, many: Sequence[Unacked]) -> None:
-        """Delete, and keep for another try what could not be asked for."""
+        """Delete messages; keep them for another try if the request fails."""
         if not many:
             return
         try:
@@ -112,6 +112,6 @@ class Deleter:
             return
         if lost:
             log.info(
-                "%s had been shown to other consumers before the end of its task",
+                "SQS had shown %s to other consumers before the end of the task",
                 counted(len(lost), "message"),
             )

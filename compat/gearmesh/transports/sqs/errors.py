@@ -8,7 +8,7 @@ from gearmesh.errors import GearmeshError
 
 __all__ = ["QueueMissing", "SQSRefused", "SQSUnavailable", "error_of"]
 
-#: Codes of errors that go away without a change by the operator, though their status is 400 or 403.
+#: Codes of errors that go away without an operator, though their status is 400 or 403.
 _PASSING: Final = (
     "RequestThrottled",
     "Throttling",
@@ -26,14 +26,14 @@ _MISSING: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist
 
 
 class SQSUnavailable(ConnectionError):
-    """SQS did not answer, or asks for patience. The same request may succeed later."""
+    """SQS did not answer, or is too busy. The same request may succeed later."""
 
 
 class SQSRefused(GearmeshError):
-    """SQS refuses a request: it lacks a permission, say. Its repetition would be refused, too.
+    """SQS refuses a request, for example because a permission is missing, and would refuse it again.
 
     Attributes:
-        code: SQS's code of the error; ``""``: none.
+        code: SQS's code of the error; ``""``: it has none.
     """
 
     def __init__(self, message: str, code: str = "") -> None:
@@ -51,17 +51,17 @@ class QueueMissing(SQSRefused):
 
 
 def error_of(action: str, exc: Exception) -> Exception:
-    """Convert an error of boto3's to one of ours.
+    """Convert an error of boto3 to SQSUnavailable, SQSRefused or QueueMissing.
 
     Args:
         action: the request, by the name of its permission, such as ``sqs:SendMessage``.
-        exc: botocore's ClientError, or another of its errors.
+        exc: botocore's ClientError, or another error of botocore.
     """
     response: Any = getattr(exc, "response", None)
     if not isinstance(response, dict):
         kind = type(exc).__name__
         if "Credentials" in kind or kind in ("NoRegionError", "ProfileNotFound", "TokenRetrievalError"):
-            return SQSRefused(f"{action} was not asked for: {exc}", kind)
+            return SQSRefused(f"{action} was not sent: {exc}", kind)
         return SQSUnavailable(f"{action}: {exc}")
     error = response.get("Error") or {}
     code = str(error.get("Code") or "")

@@ -33,24 +33,24 @@ from gearmesh.wire.names import SQS_QUEUE, SQS_REASON
 
 __all__ = ["Inspector"]
 
-#: Seconds for which messages that are read or purged are hidden from others that do the same.
+#: Seconds for which messages are hidden from other consumers while the inspector reads or purges them.
 READ_HIDDEN_S: Final = 60
-#: Dead letters that are read in a second at least: if there are many, they are hidden for longer.
+#: Number of dead letters that are read in a second at least: if there are many, they are hidden for longer.
 MIN_LETTERS_PER_S: Final = 50
 #: The longest time for which SQS hides a message, in seconds.
 MAX_HIDDEN_S: Final = 43_200
-#: Seconds that one such request waits: with 0 SQS asks only some of its servers.
+#: Seconds that a request for these messages waits. With 0, SQS asks only some of its servers.
 READ_WAIT_S: Final = 1
-#: Seconds for which a dead process's messages are taken to be hidden still, if half their timeout is not shorter.
+#: Seconds for which a dead process's messages are assumed to be hidden still, unless half their timeout is shorter.
 ASSUMED_HIDDEN_S: Final = 10.0
 _COUNTS: Final = "ApproximateNumberOfMessages"
 
 
 class Inspector:
-    """Reads and changes queues for people, and lets supervisors recover what consumers of this process hold.
+    """Reads and changes queues for people, and recovers the deliveries of dead consumers for supervisors.
 
-    SQS shows no message without delivering it, and counts that. So waiting messages are only counted. Dead letters are
-    read: their queue has no consumer.
+    SQS shows a message only by delivering it, and counts each delivery. So the inspector only counts waiting messages.
+    It reads dead letters, since their queue has no consumer.
 
     Args:
         client: sends the requests.
@@ -60,13 +60,13 @@ class Inspector:
     def __init__(self, client: SQSClient, rates: LocalRateLimiter) -> None:
         self._client = client
         self._rates = rates
-        #: the records of dead processes
+        #: the records of dead consumers, which nothing else refers to
         self._dead_records: dict[str, SQSUnackedDeliveries] = {}
 
     # -- consumers
 
     def heartbeat(self, consumer: str, queues: Sequence[str]) -> None:
-        """Record a sign of life of a consumer of this process; another process' keeps its own deliveries hidden."""
+        """Record a sign of life of a consumer of this process. Another process hides its deliveries by itself."""
         UNACKED_BY_CONSUMER.get(consumer).alive_at = time.monotonic()
 
     def reap(self, queues: Sequence[str]) -> float:
@@ -74,7 +74,7 @@ class Inspector:
         return float("inf")
 
     def held(self, consumer: str, queues: Sequence[str]) -> list[tuple[Delivery, bytes]]:
-        """List the unacked deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        """List the unacked deliveries of a consumer of this process, or of a dead consumer that has left a journal."""
         return [(each.delivery, each.body) for each in _of(self._record(consumer), queues)]
 
     def recover(
@@ -86,7 +86,7 @@ class Inspector:
         running: Collection[int] | None = None,
         certain: bool = True,
     ) -> int:
-        """As the verb says. A message that ran is sent anew, with its crashes; the others are returned."""
+        """Recover deliveries: send an isolated message anew, with its crash count, and return the others."""
         record = self._record(consumer)
         many = _of(record, queues)
         lost: list[Unacked] = []
@@ -104,11 +104,11 @@ class Inspector:
         return len(many) - len(lost)
 
     def _record(self, consumer: str) -> SQSUnackedDeliveries:
-        """The deliveries of a consumer of this process, or of a dead one that has left a journal."""
+        """Return the record of a consumer of this process, or of a dead consumer that has left a journal."""
         record = UNACKED_BY_CONSUMER.get(consumer)
         if record.journal is None and not record.held and (found := journal_of(consumer).read()):
             for held in found:
-                # The process had extended the timeout before half of it was over.
+                # A process extends each timeout before half of it is over.
                 held.visible_at = time.monotonic() + min(ASSUMED_HIDDEN_S, held.hidden_s / 2)
                 record.add(held)
             self._dead_records[consumer] = record  # nothing else refers to it
@@ -120,10 +120,11 @@ class Inspector:
     # -- people
 
     def queues(self) -> list[str]:
-        raise GearmeshError("SQS does not tell which of an account's queues hold tasks: name them")
+        raise GearmeshError("SQS does not show which of an account's queues hold tasks: name the queues")
 
     def count(self, queue: str) -> QueueCounts:
-        """Count by SQS's approximate attributes; ``held`` includes messages that are hidden until a moment."""
+        """Count by SQS's approximate attributes; ``held`` includes messages that are hidden until their ETA or a
+        retry."""
         found = self._client.queues.find(queue)
         if found is None:
             return QueueCounts(queue=queue, pending=0)
@@ -149,7 +150,7 @@ class Inspector:
         raise GearmeshError("SQS does not list delayed messages; 'gearmesh queues' counts them")
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Receive and delete what waits: SQS's PurgeQueue would delete unacked deliveries, too."""
+        """Receive and delete the waiting messages: SQS's PurgeQueue would delete unacked ones, too."""
         found = self._client.queues.find(queue)
         total = 0
         while found is not None and (many := self._read(found, READ_HIDDEN_S)):
@@ -190,9 +191,10 @@ class Inspector:
 
     @contextmanager
     def _dead(self, queue: SQSQueue) -> Iterator[list[Unacked]]:
-        """Give the dead letters of a queue, hidden from others meanwhile; those that are left are shown again.
+        """Read the dead letters of a queue and hide them from others; in the end show the remaining ones again.
 
-        They are hidden for as long as it takes to read all. What comes after that may be one that was read before.
+        They are hidden for as long as it takes to read all of them. A message that is received after that time may be
+        one that was read before.
         """
         source = SQSQueue(queue.dead_url.rpartition("/")[2], queue.dead_url)
         hidden_s = min(MAX_HIDDEN_S, READ_HIDDEN_S + (self._count_dead(queue) or 0) // MIN_LETTERS_PER_S)
@@ -229,8 +231,9 @@ def _crash_counts(ran: Sequence[Unacked], *, certain: bool) -> list[tuple[Unacke
     """Return the messages that ran when a process died and are isolated from now on, with their crash counts.
 
     Args:
-        ran: the messages that ran, or all if that is not known.
-        certain: one of them brought the process down. If not, only what was lost before is isolated.
+        ran: the messages that ran, or all messages if it is not known which ran.
+        certain: one of them has certainly brought the process down. If not, only messages that were lost before are
+            isolated.
     """
     found: list[tuple[Unacked, float]] = []
     for held in ran:
@@ -244,7 +247,7 @@ def _crash_counts(ran: Sequence[Unacked], *, certain: bool) -> list[tuple[Unacke
 
 
 def _listed(queue: str, letters: Sequence[Unacked]) -> list[DeadLetter]:
-    """Make dead letters of messages; those with the same bytes are one."""
+    """Make dead letters of messages; messages with the same bytes are one dead letter."""
     by_body: dict[bytes, list[Unacked]] = {}
     for held in sorted(letters, key=lambda held: held.sent_at):
         by_body.setdefault(held.body, []).append(held)

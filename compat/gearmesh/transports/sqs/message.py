@@ -1,4 +1,4 @@
-"""Converts between bytes and SQS's messages: text that SQS allows, sizes, the ETA, message groups, kombu's messages."""
+"""Converts between bytes, SQS's messages and kombu's: allowed characters, sizes, the ETA, message groups."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 #: Seconds for which SQS delays a message when it is sent: 15 minutes.
 MAX_DELAY_S: Final = 900
-#: Seconds for which SQS hides a message, counted from its receive: 12 hours, and a minute for requests on their way.
+#: Seconds for which SQS hides a message, counted from its receive: 12 hours, less a minute for requests on their way.
 MAX_HIDDEN_S: Final = 43_140
 #: Bytes of the largest message that any queue takes, message attributes included.
 MAX_MESSAGE_BYTES: Final = 1_048_576
@@ -47,10 +47,10 @@ MAX_ID_CHARACTERS: Final = 128
 
 #: Characters that SQS refuses in a body.
 _REFUSED = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-#: Of these, the ones that JSON text may hold as they are. Go writes them so, and reads them escaped, too.
+#: Those of them that JSON text may contain unescaped. Go writes them unescaped, and also reads them escaped.
 _NONCHARACTERS: Final = str.maketrans({"\ufffe": "\\ufffe", "\uffff": "\\uffff"})
 _ID = re.compile(r"[A-Za-z0-9!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]+")
-#: Machinery writes no space here; a program in another language may.
+#: Machinery writes no space here; a program in another language may write one.
 _ETA = re.compile(rb'"ETA": ?"')
 
 
@@ -73,7 +73,7 @@ class OutgoingMessage(msgspec.Struct, gc=False):
         delay: seconds for which SQS delays it; 0 on a FIFO queue.
         group: the message group's id; ``""``: the queue is no FIFO queue.
         deduplication: the deduplication id, if there is a group.
-        url: the URL to send it to, if that is another than the queue's; ``""``: the queue's.
+        url: the URL of another queue to send it to, such as the dead-letter queue's; ``""``: the queue's own.
         done: called once SQS has taken it.
     """
 
@@ -87,12 +87,12 @@ class OutgoingMessage(msgspec.Struct, gc=False):
 
     @property
     def size(self) -> int:
-        """The bytes that SQS counts: body, and names, types and values of the message attributes."""
+        """The size as SQS counts it, in bytes: the body, and names, types and values of the message attributes."""
         more = sum(len(name) + len("String") + len(value.encode()) for name, value in self.attributes.items())
         return len(self.text.encode()) + more
 
     def request(self) -> dict[str, Any]:
-        """The parameters of SendMessage, or of one entry of SendMessageBatch, without the queue."""
+        """Return the parameters of SendMessage, or of one entry of SendMessageBatch, without the queue."""
         params: dict[str, Any] = {"MessageBody": self.text}
         if self.attributes:
             params["MessageAttributes"] = {
@@ -118,12 +118,12 @@ class OutgoingMessage(msgspec.Struct, gc=False):
         )
         raise LocalProtocolError(
             f"task {sig.Name!r} ({sig.UUID}): its message has {size:,} bytes, and queue {self.queue.name!r} takes "
-            f"{self.queue.max_bytes:,}: {raise_limit}store the data elsewhere, in S3 say, and send its key"
+            f"{self.queue.max_bytes:,}: {raise_limit}store the data elsewhere, for example in S3, and send its key"
         )
 
 
 def text_of(body: bytes) -> tuple[str, dict[str, str]]:
-    """Convert bytes to a body that SQS takes, and to the message attributes that say how.
+    """Convert bytes to a body that SQS takes, and to the message attributes that name its encoding.
 
     A signature stays as it is, so that Go reads it.
     """
@@ -136,22 +136,22 @@ def text_of(body: bytes) -> tuple[str, dict[str, str]]:
         text = "" if _REFUSED.search(text) else text
     if text:
         return text, {}
-    # SQS takes no empty body, either.
+    # SQS does not take an empty body, either.
     return base64.b64encode(body).decode() or "=", {SQS_ENCODING: "base64"}
 
 
 def body_of(text: str, attributes: Mapping[str, str]) -> bytes:
-    """Convert a body of SQS's back to the bytes."""
+    """Convert the body of an SQS message back to the bytes."""
     if attributes.get(SQS_ENCODING) != "base64":
         return text.encode("utf-8", "surrogatepass")
     try:
         return base64.b64decode(text) if text != "=" else b""
-    except binascii.Error:  # another program has written it
+    except binascii.Error:  # another program has written the attribute
         return text.encode()
 
 
 def eta_of(body: bytes) -> int:
-    """Return the ETA of a signature in unix nanoseconds; 0: it has none that can be read."""
+    """Return the ETA of a signature in unix nanoseconds; 0: it has no ETA, or an unreadable one."""
     if not _ETA.search(body):
         return 0
     try:
@@ -162,21 +162,22 @@ def eta_of(body: bytes) -> int:
 
 
 def delay_seconds(eta_ns: int, now_ns: int) -> int:
-    """Return the whole seconds until a moment, rounded up: what SQS delays comes never too soon."""
+    """Return the seconds until a moment, rounded up, so that a delayed message never comes too soon."""
     return max(0, -((now_ns - eta_ns) // 10**9)) if eta_ns > now_ns else 0
 
 
 def check_routing(queue: str, body: bytes) -> str:
-    """Return the message group of a signature for a queue; ``""`` if that is no FIFO queue.
+    """Return the message group of a signature for a queue; ``""`` if the queue is not a FIFO queue.
 
     Raises:
-        LocalProtocolError: it has none, and a FIFO queue needs one, or it is too large for any queue.
+        LocalProtocolError: the signature has no group though the queue is a FIFO queue, or it is too large for any
+            queue.
     """
     if len(body) > MAX_MESSAGE_BYTES:
         sig = _fields_of(body)
         raise LocalProtocolError(
             f"task {sig.Name!r} ({sig.UUID}): its message has {len(body):,} bytes, and SQS takes "
-            f"{MAX_MESSAGE_BYTES:,}: store the data elsewhere, in S3 say, and send its key"
+            f"{MAX_MESSAGE_BYTES:,}: store the data elsewhere, for example in S3, and send its key"
         )
     if not queue.endswith(".fifo"):
         return ""
@@ -192,12 +193,13 @@ def check_routing(queue: str, body: bytes) -> str:
 def deduplication_id(body: bytes, *, retry_of: str = "") -> str:
     """Return the id by which a FIFO queue drops a second copy within five minutes.
 
-    Go: the task's UUID. That of a retry has the UUID, too, and would be dropped; so it gets an id of its own, the same
-    for the same bytes.
+    Go: the task's UUID. A retry has the same UUID, and SQS would drop it; so it gets an id of its own, which is the
+        same
+        for the same bytes.
 
     Args:
         body: the signature.
-        retry_of: the UUID of the task that sends it; ``""``: no task does.
+        retry_of: the UUID of the task that sends it; ``""``: no task sends it.
     """
     uuid = _fields_of(body).UUID
     digest = hashlib.sha256(body).hexdigest()

@@ -17,7 +17,7 @@ __all__ = ["QueueDirectory", "Requests", "SQSQueue", "queue_of"]
 
 log = logging.getLogger("gearmesh.sqs")
 
-#: SQS's own defaults, for a queue whose attributes may not be read: seconds, and bytes.
+#: SQS's own defaults, for a queue whose attributes cannot be read: seconds, bytes, seconds.
 DEFAULT_VISIBILITY_S, DEFAULT_MAX_BYTES, DEFAULT_RETENTION_S = 30, 262_144, 345_600
 #: The number of receives after which SQS dead-letters a message of a queue that gearmesh has created.
 CREATED_MAX_RECEIVES: Final = 100
@@ -37,15 +37,15 @@ class SQSQueue:
     """Holds the URL and the attributes of one SQS queue.
 
     Attributes:
-        name: its name.
-        url: its URL.
+        name: the queue's name.
+        url: the queue's URL.
         visibility_s: seconds for which SQS hides a received message, by the queue's own attribute.
         max_bytes: the largest message: body and message attributes.
         retention_s: seconds after which SQS deletes a message that is not received and deleted.
-        dead_url: URL of the queue that its redrive policy names; ``""``: it has none.
-        max_receives: the redrive policy's ``maxReceiveCount``: a message that comes back after so many receives is
-            moved to that queue; None: never.
-        known: False if SQS does not show the attributes, so that these are its defaults.
+        dead_url: URL of the dead-letter queue that its redrive policy names; ``""``: it has no policy.
+        max_receives: the redrive policy's ``maxReceiveCount``: SQS moves a message that comes back after so many
+            receives to that queue; None: SQS never moves one.
+        known: False if SQS does not show the attributes, so that these are SQS's defaults.
     """
 
     name: str
@@ -64,7 +64,7 @@ class SQSQueue:
 
 
 def queue_of(name: str, url: str, attributes: Mapping[str, str], endpoint: str) -> SQSQueue:
-    """Make a queue of the answer to GetQueueAttributes."""
+    """Make an SQSQueue from the answer to GetQueueAttributes."""
     dead_url, max_receives = "", None
     if policy := attributes.get("RedrivePolicy"):
         redrive = json.loads(policy)
@@ -88,7 +88,7 @@ class QueueDirectory:
     Args:
         requests: sends the requests.
         target: the address of the queues.
-        create: create a queue that does not exist, and one for its dead letters.
+        create: create each missing queue, and another queue for its dead letters.
     """
 
     def __init__(self, requests: Requests, target: SQSTarget, *, create: bool) -> None:
@@ -102,7 +102,7 @@ class QueueDirectory:
         """Return a queue.
 
         Raises:
-            QueueMissing: it does not exist; the message says how to create it.
+            QueueMissing: the queue does not exist; the message says how to create it.
             SQSUnavailable: SQS does not answer.
         """
         found = self._known.get(name)
@@ -121,7 +121,7 @@ class QueueDirectory:
             return None
 
     def forget(self, name: str) -> None:
-        """Read a queue's attributes anew when it is needed next: it was deleted, or has changed."""
+        """Forget a queue that was deleted or has changed: its next use reads the attributes again."""
         self._known.pop(name, None)
 
     def _find(self, name: str) -> SQSQueue:
@@ -146,7 +146,8 @@ class QueueDirectory:
             if not exc.denied:
                 raise
             log.warning(
-                "the attributes of queue %s cannot be read (%s): its defaults are assumed, and no dead-letter queue",
+                "the attributes of queue %s cannot be read (%s): gearmesh assumes SQS's defaults, and no dead-letter "
+                "queue",
                 name,
                 exc,
             )
@@ -154,7 +155,7 @@ class QueueDirectory:
         return queue_of(name, url, answer.get("Attributes") or {}, self._target.endpoint)
 
     def _make(self, name: str) -> None:
-        """Create a queue and the one for its dead letters. Several programs may do so at once."""
+        """Create a queue and its dead-letter queue. Several programs may do so at once."""
         common = {"MessageRetentionPeriod": str(CREATED_RETENTION_S)}
         if name.endswith(".fifo"):
             common["FifoQueue"] = "true"

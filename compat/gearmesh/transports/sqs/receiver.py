@@ -26,21 +26,21 @@ __all__ = ["ISOLATED_AFTER_RECEIVES", "ReceiveSettings", "Receiver", "Subscripti
 
 log = logging.getLogger("gearmesh.sqs")
 
-#: Receives under way for one queue while its backlog fills them.
+#: Number of receives at the same time for one queue while its backlog fills them.
 MAX_RECEIVES_IN_FLIGHT: Final = 8
-#: Seconds for which room waits to become room for ten, so that one request brings ten.
+#: Seconds for which a receive waits for room for ten messages, so that one request brings ten.
 LINGER_S: Final = 0.02
-#: Seconds that a receive waits for messages beside the first one.
+#: Seconds that each further receive of a queue waits for messages.
 EXTRA_WAIT_S: Final = 1
-#: Seconds for which an answer with messages may have been on its way.
+#: Seconds that an answer with messages takes at most to arrive.
 MAX_ANSWER_S: Final = 1.0
-#: Seconds before a receive that failed is repeated.
+#: Seconds before the receiver repeats a receive that failed.
 RETRY_S: Final = 1.0
-#: Seconds for which messages are asked for after the consumer has last taken some, or waited for them.
+#: Seconds for which the receiver asks for messages after the consumer last took some or waited for some.
 ASKS_FOR_S: Final = 1.0
-#: Messages that wait for a consumer without a prefetch.
+#: Number of messages that may wait for a consumer without a prefetch.
 MAX_READY: Final = 100
-#: Receives after which a message may have killed its workers: from then on it runs alone.
+#: Number of receives after which a message may have killed its workers, so that it runs alone from then on.
 ISOLATED_AFTER_RECEIVES: Final = 5
 
 #: System attributes that SQS gives with each message.
@@ -58,7 +58,7 @@ class ReceiveSettings:
 
     Attributes:
         wait_s: seconds that one request waits for messages.
-        visibility_s: seconds for which SQS hides what was received; 0: the queue's own.
+        visibility_s: seconds for which SQS hides a received message; 0: the queue's own timeout.
     """
 
     wait_s: int = 20
@@ -72,13 +72,14 @@ class Subscription:
     Attributes:
         tag: kombu's consumer tag.
         queue: the queue.
-        no_ack: its messages are deleted when they are handed out.
-        callback: takes the messages.
-        ready: messages that were not handed out yet.
-        asked: messages that receives under way may bring.
+        no_ack: delete its messages when its callback gets them.
+        callback: gets the messages.
+        ready: received messages that the callback may get now.
+        asked: number of messages that running receives may bring.
         receives: the number of these receives.
         backlog: the last receive brought as many messages as it asked for.
-        room_since: monotonic time since which less room than for ten was free; 0: there is none, or more.
+        room_since: monotonic time since which there is room, but for fewer than ten messages; 0: there is no room, or
+            more.
     """
 
     tag: str
@@ -105,7 +106,7 @@ def receive(
     """Receive up to ``count`` messages with one request.
 
     Raises:
-        SQSUnavailable, SQSRefused: SQS gave none.
+        SQSUnavailable, SQSRefused: the request failed.
     """
     hidden = settings.visibility_s or queue.visibility_s
     began = time.monotonic()
@@ -118,7 +119,7 @@ def receive(
         "VisibilityTimeout": hidden,
     }
     answer = client.call("receive_message", **params)
-    # SQS counts from the moment at which it hands the messages out, which is after a long wait.
+    # The timeout begins when SQS hands the messages out, which may be long after the request.
     came = time.monotonic()
     shown_at = came + hidden - min(came - began, MAX_ANSWER_S, hidden / 4)
     return [
@@ -169,9 +170,9 @@ def _unacked(
 
 
 def _due(came: Sequence[Unacked], now_ns: int) -> tuple[list[Unacked], list[tuple[Unacked, float]]]:
-    """Divide messages into those that are due, and those that have to wait, with the seconds until their ETAs.
+    """Divide messages into due ones, and waiting ones with the seconds until their ETAs.
 
-    Those behind a waiting one of their group wait as well.
+    Messages behind a waiting message of their group wait, too.
     """
     now: list[Unacked] = []
     later: list[tuple[Unacked, float]] = []
@@ -187,18 +188,18 @@ def _due(came: Sequence[Unacked], now_ns: int) -> tuple[list[Unacked], list[tupl
 
 
 class Receiver:
-    """Receives for one channel, as long as there is room; the channel's thread takes the messages.
+    """Receives for one channel, as long as its prefetch has room; the channel's thread takes the messages.
 
-    One request at a time waits for the messages of a queue: that is all an idle consumer asks for. More are under way
-    while a backlog fills them.
+    One request at a time waits for the messages of a queue: an idle consumer sends no others. Several run while a
+    backlog fills them.
 
-    Messages of one group of a FIFO queue are handed out one after the other: SQS may give several with one answer.
+    SQS may return several messages of one group of a FIFO queue. The receiver hands them out one after the other.
 
     Args:
         client: sends the requests.
         record: the unacked deliveries of the consumer.
-        changed: guards all that is here, and is notified when there may be something to hand out.
-        settings: how messages are received.
+        changed: guards the receiver, which notifies it when a message may be handed out.
+        settings: the settings of the requests.
         picker: the order of the queues.
     """
 
@@ -218,9 +219,9 @@ class Receiver:
         self._returner = MessageReturner(client)
         self._subscriptions: dict[str, Subscription] = {}
         self._prefetch = 0
-        #: (queue URL, message group) -> those that wait behind the one that was handed out
+        #: (queue URL, message group) -> messages that wait behind the one that was handed out
         self._behind: dict[tuple[str, str], deque[Unacked]] = {}
-        #: messages of :attr:`_behind` and of all ``ready``
+        #: number of messages in :attr:`_behind` and in all ``ready``
         self._undelivered = 0
         self._error: Exception | None = None
 
@@ -234,7 +235,7 @@ class Receiver:
         self._start(subscription, extra=False)
 
     def cancel(self, tag: str) -> None:
-        """End a consumer; what was not handed out goes back."""
+        """End a consumer, and return the messages that it has not got."""
         with self._changed:
             subscription = self._subscriptions.pop(tag, None)
             if subscription is None:
@@ -255,7 +256,7 @@ class Receiver:
             self._changed.notify_all()
 
     def take(self) -> list[tuple[Subscription, Unacked]]:
-        """Return what may be handed out now. The caller holds the lock.
+        """Return the messages that may be handed out now. The caller holds the lock.
 
         Raises the error of a receive, once.
         """
@@ -279,7 +280,7 @@ class Receiver:
         return taken
 
     def untake(self, taken: Sequence[tuple[Subscription, Unacked]]) -> None:
-        """Put messages back in front that were taken and not handed out."""
+        """Put taken messages that no callback has got back at the front."""
         with self._changed:
             back = [held for each, held in taken if each.closed]
             for each, held in reversed([pair for pair in taken if not pair[0].closed]):
@@ -305,7 +306,7 @@ class Receiver:
     # -- settled deliveries; any thread
 
     def _left(self, deleted: list[Unacked], returned: list[Unacked]) -> None:
-        """Let the next message of a group be handed out, or return those behind one that has returned."""
+        """Make the next message of a group ready, or return the messages behind one that was returned."""
         back: list[Unacked] = []
         with self._changed:
             for held in deleted:
@@ -327,7 +328,7 @@ class Receiver:
         self._give_back(back)
 
     def _drop_lost(self) -> None:
-        """Forget messages that wait to be handed out and are lost. The caller holds the lock."""
+        """Forget the lost messages among those that are ready. The caller holds the lock."""
         open_ = self._record.held
         for each in self._subscriptions.values():
             if not each.no_ack and any(held.delivery.id not in open_ for held in each.ready):
@@ -339,7 +340,8 @@ class Receiver:
         return next((each for each in self._subscriptions.values() if each.queue.url == queue.url), None)
 
     def _give_back(self, many: Sequence[Unacked], seconds: float = 0.0) -> None:
-        """Return messages that no callback has seen; without SQS they return when they are shown again."""
+        """Return messages that no callback has got. If SQS does not answer, they return when their timeouts are
+        over."""
         if not many:
             return
         with suppress(SQSUnavailable, SQSRefused):
@@ -366,7 +368,7 @@ class Receiver:
                 subscription.receives -= 1
 
     def _ask(self, subscription: Subscription, extra: bool) -> int:
-        """Wait until messages may be asked for, and say how many; 0: this thread is to end."""
+        """Wait until there is room, and return the number of messages to ask for; 0: this thread has to end."""
         with self._changed:
             while not subscription.closed:
                 if extra and not subscription.backlog:
@@ -383,7 +385,8 @@ class Receiver:
             return 0
 
     def _wanted(self, subscription: Subscription) -> tuple[int, float | None]:
-        """Return the number of messages to ask for; or 0, and the seconds to wait for more room, None: until woken."""
+        """Return the number of messages to ask for; or 0, and the seconds to wait for more room (None: until
+        notified)."""
         if time.monotonic() - self._record.asked_at > ASKS_FOR_S and not self._record.resting:
             return 0, None
         if not self._prefetch:
@@ -420,7 +423,7 @@ class Receiver:
             self._client.queues.forget(queue.name)
             error = SQSUnavailable(str(exc))
         except Exception as exc:
-            log.critical("queue %s cannot be received from", queue.name, exc_info=True)
+            log.critical("messages of queue %s cannot be received", queue.name, exc_info=True)
             error = exc
         with self._changed:
             subscription.asked -= count
@@ -442,7 +445,7 @@ class Receiver:
             time.sleep(RETRY_S)
 
     def _limit(self, count: int) -> int:
-        """Return how many of the messages that came may stay: the prefetch may be smaller than it was."""
+        """Return how many received messages may stay, since the prefetch may have become smaller."""
         if not self._prefetch or len(self._subscriptions) > 1:
             return count
         return max(0, self._prefetch - len(self._record.held))

@@ -16,23 +16,23 @@ from gearmesh.transports.sqs.visibility import BATCH_ENTRIES
 
 __all__ = ["send"]
 
-#: Attempts to send the entries that SQS did not take though the request succeeded.
+#: Number of attempts to send entries that SQS did not take though the request succeeded.
 MAX_SEND_ATTEMPTS: Final = 3
 
 
 def send(
     client: SQSClient, messages: Sequence[OutgoingMessage], taken: Callable[[OutgoingMessage], None]
 ) -> None:
-    """Send messages, ten a request, several requests at a time; those for one FIFO queue in order.
+    """Send messages, ten a request, several requests at a time; keep the order of each FIFO queue.
 
     Args:
         client: sends the requests.
-        messages: the messages; nothing is sent if one of them is too large.
+        messages: the messages; if one of them is too large, none is sent.
         taken: called with each message that SQS has taken, perhaps from another thread, before an error is raised.
 
     Raises:
         LocalProtocolError: a message is too large, or SQS refuses its content.
-        SQSUnavailable: it is not known for those without ``taken`` if SQS has them.
+        SQSUnavailable: SQS may or may not have the messages with which ``taken`` was not called.
     """
     by_url: dict[str, list[OutgoingMessage]] = defaultdict(list)
     for message in messages:
@@ -77,5 +77,5 @@ def _send_batch(
                 )
         left = [left[n] for n in failed]
         if batch[0].group:
-            break  # those behind it were taken: a repetition decides
+            break  # SQS has taken messages behind it: the caller's repetition decides
     raise SQSUnavailable(f"sqs:SendMessage: {each.get('Message')} ({each.get('Code')})")

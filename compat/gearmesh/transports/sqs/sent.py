@@ -1,4 +1,4 @@
-"""Remembers what became of the messages of a Commit or batch, so that a repetition doubles as little as can be."""
+"""Remembers which messages of a Commit or batch SQS has taken, so that a repetition sends few messages twice."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["SentMessages"]
 
 @dataclass(eq=False, slots=True)
 class SentMessages:
-    """The messages that were sent, by what is known of them.
+    """Holds the messages of a Commit or batch that were sent, and those of them that SQS has taken.
 
-    Not their numbers: a repetition may leave out the messages of callers that wait no longer. Equal messages have the
-    same UUID, and count as one.
+    It holds messages, not their indexes: a repetition may leave out the messages of callers that wait no longer. Equal
+    messages have the same UUID, and count as one.
 
     Attributes:
         tried: a request with the message was sent. If it is not in ``taken``, a repetition may be a second copy.
-        taken: SQS has said that it has the message, so a repetition leaves it out.
+        taken: SQS has confirmed the message, so a repetition leaves it out.
     """
 
     tried: set[Publish] = field(default_factory=set)

@@ -39,7 +39,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         options = client.transport_options
         self.target: SQSTarget = options["target"]
         self.settings: SQSConfig = options.get("sqs") or SQSConfig()
-        #: Guards what the channels of this connection have received, and is notified when more came.
+        #: Guards the received messages of this connection's channels, and is notified when more have come.
         self.changed = threading.Condition()
         self.requests = client_of(self.target, self.settings)
         self.deleter: Deleter = self.requests.shared(Deleter)
@@ -54,10 +54,10 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         return self.target.queue_url("")
 
     def establish_connection(self) -> Any:
-        """Ask SQS for the default queue once, so that an SQS that cannot be reached is noticed here."""
+        """Ask SQS for the default queue once, so that this raises if SQS cannot be reached."""
         name = self.client.transport_options.get("default_queue")
         if name:
-            with suppress(SQSRefused):  # a program may use other queues, and who needs this one is told
+            with suppress(SQSRefused):  # a program may use other queues; using this one raises later
                 self.requests.queues.get(name)
         return super().establish_connection()
 
@@ -65,7 +65,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
         """Deliver messages to this connection's consumers; wait if none can be delivered now.
 
         Args:
-            timeout: seconds to wait; None waits for ever, zero does not wait.
+            timeout: seconds to wait; None waits without a limit, zero does not wait.
 
         Raises:
             TimeoutError: no message came, or a channel was woken.
@@ -90,7 +90,7 @@ class Transport(virtual.Transport):  # type: ignore[misc]
     def _rest(self, channels: list[SQSChannel], seconds: float | None) -> None:
         for channel in channels:
             channel.unacked.resting = True
-        self.changed.notify_all()  # receivers ask only for a consumer that waits
+        self.changed.notify_all()  # receivers ask for messages while the consumer waits
         try:
             self.changed.wait(seconds)
         finally:
@@ -108,5 +108,5 @@ class Transport(virtual.Transport):  # type: ignore[misc]
 
 
 def _new_exchanges(client: SQSClient) -> virtual.BrokerState:
-    """Make the exchanges and bindings that plain kombu programs of this process declare: SQS has none."""
+    """Make a record of the exchanges and bindings that kombu programs in this process declare: SQS has none."""
     return virtual.BrokerState()

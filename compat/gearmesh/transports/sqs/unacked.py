@@ -19,7 +19,7 @@ from gearmesh.transports.sqs.sent import SentMessages
 __all__ = ["UNACKED_BY_CONSUMER", "SQSUnackedDeliveries", "Unacked", "find", "forget", "journal_of"]
 
 
-#: Seconds of a visibility timeout that is so short that the guard must learn of each delivery at once.
+#: Visibility timeouts below this many seconds are so short that the guard must learn of each delivery at once.
 SHORT_S: Final = 20
 
 
@@ -27,7 +27,7 @@ class VisibilityGuard(Protocol):
     """Keeps deliveries hidden from other consumers."""
 
     def look_soon(self) -> None:
-        """Look at the deliveries: one was added that is hidden for a short time only."""
+        """Look at the deliveries soon, since SQS hides a new one for a short time only."""
 
 
 @dataclass(eq=False, slots=True)
@@ -40,15 +40,14 @@ class Unacked:
         body: the original bytes.
         attributes: the message attributes.
         receipt: SQS's receipt handle.
-        group: its message group; ``""``: the queue is no FIFO queue.
-        receives: how often SQS has handed the message out, this time included.
-        first_at: unix seconds of the first time.
-        sent_at: unix seconds at which it was sent.
+        group: the message group; ``""``: the queue is no FIFO queue.
+        receives: the number of times that SQS has handed the message out, this time included.
+        first_at: unix seconds at which SQS first handed it out.
+        sent_at: unix seconds at which SQS got the message.
         received_at: monotonic seconds at which this receive began.
         hidden_s: seconds for which SQS hides it at a time.
-        visible_at: monotonic seconds at which SQS shows the message to other consumers, unless it is hidden for longer
-            meanwhile.
-        sent: what SQS has taken of the messages of its Commit, while the Commit is repeated.
+        visible_at: monotonic seconds at which SQS shows the message to other consumers, unless the timeout is extended.
+        sent: the messages of its Commit that SQS has taken, while the Commit is repeated.
     """
 
     delivery: Delivery
@@ -70,23 +69,23 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
     """Records the unacked deliveries of one consumer of SQS, with their receipt handles. Found by the consumer's name
     in the whole process; see :data:`UNACKED_BY_CONSUMER`.
 
-    Each part of this process that knows a delivery can settle it. Of other processes only the supervisor can, by the
-    journal; else the message comes back when its visibility timeout is over.
+    Each part of this process that knows a delivery can settle it. In other processes, only the supervisor can settle
+    it, by the journal; else the message comes back when its visibility timeout is over.
     """
 
     def __init__(self, consumer: str | None = None) -> None:
         super().__init__(consumer)
-        #: delivery id -> what is unacked
+        #: delivery id -> unacked delivery
         self.held: dict[int, Unacked] = {}
         #: monotonic time of the consumer's last sign of life
         self.alive_at = time.monotonic()
-        #: monotonic time at which it last took messages, or waited for some
+        #: monotonic time at which the consumer last took messages, or waited for some
         self.asked_at = float("-inf")
-        #: True while the consumer's thread waits for messages, so it lives
+        #: True while the consumer's thread waits for messages, so that it is alive
         self.resting = False
-        #: Called when deliveries have left: with those that were deleted, and those that returned or were lost.
+        #: Called with the deliveries that were deleted, and those that were returned or lost.
         self.on_left: Callable[[list[Unacked], list[Unacked]], None] | None = None
-        #: Records the deliveries for the supervisor of this process; None: it has none.
+        #: Records the deliveries for the supervisor of this process; None: there is no supervisor.
         self.journal: Journal[Unacked] | None = None
         #: Keeps the deliveries hidden; None: nothing was received yet.
         self.guard: VisibilityGuard | None = None
@@ -121,11 +120,11 @@ class SQSUnackedDeliveries(unacked.UnackedDeliveries):
             on_left(*left)
 
     def silence(self) -> None:
-        """Take the consumer for dead until it gives a sign of life: nothing is received for it."""
+        """Count the consumer as dead until it gives a sign of life: the receiver asks for no messages until then."""
         self.asked_at = float("-inf")
 
     def lose(self, lost: Collection[Unacked]) -> int:
-        """Remove deliveries that SQS shows to other consumers; return how many were there."""
+        """Remove deliveries that SQS shows to other consumers; return the number of them that were still recorded."""
         gone = self._pop(lost)
         self.losses += len(gone)
         if gone and (on_left := self.on_left) is not None:
@@ -168,5 +167,5 @@ def forget(deleted: Iterable[Unacked], returned: Iterable[Unacked] = ()) -> None
 
 
 def journal_of(consumer: str) -> Journal[Unacked]:
-    """The journal of a consumer, of this process or of a dead one."""
+    """Return the journal of a consumer, of this process or of a dead one."""
     return Journal(Unacked, "sqs", consumer)

@@ -25,12 +25,12 @@ log = logging.getLogger("gearmesh.sqs")
 BATCH_ENTRIES: Final = 10
 #: Seconds between two looks at the deliveries: the shortest and the longest pause.
 MIN_LOOK_S, MAX_LOOK_S = 0.05, 5.0
-#: Seconds before a request that failed is repeated.
+#: Seconds before the thread repeats a request that failed.
 RETRY_S: Final = 1.0
 
 
 def chunks_of(many: Iterable[Unacked]) -> list[list[Unacked]]:
-    """Divide deliveries into batches for one request each: of one queue, and of ten at most."""
+    """Divide deliveries into batches for one request each: up to ten deliveries of one queue."""
     by_queue: dict[str, list[Unacked]] = defaultdict(list)
     for held in many:
         by_queue[held.queue.url].append(held)
@@ -42,12 +42,12 @@ def chunks_of(many: Iterable[Unacked]) -> list[list[Unacked]]:
 
 
 def hide(client: SQSClient, many: Sequence[tuple[Unacked, int]]) -> list[Unacked]:
-    """Set for how many seconds from now SQS hides each delivery; 0: it is shown at once.
+    """Set the seconds from now for which SQS hides each delivery; 0: SQS shows it at once.
 
-    Returns those that are lost: SQS does not know their receipt handles any more.
+    Returns the lost deliveries: SQS does not know their receipt handles any more.
 
     Raises:
-        SQSUnavailable: it is not known for all of them what became of them. The call may be repeated.
+        SQSUnavailable: some deliveries may be unchanged. The caller may repeat the call.
     """
     seconds_of = {id(held): seconds for held, seconds in many}
 
@@ -71,7 +71,7 @@ def hide(client: SQSClient, many: Sequence[tuple[Unacked, int]]) -> list[Unacked
 
 
 def check_fault(failed: Collection[Any], action: str) -> None:
-    """Raise SQSUnavailable if one of the failed entries is SQS's fault and no receipt handle's."""
+    """Raise SQSUnavailable if one of the entries failed because of SQS, and not because of its receipt handle."""
     for each in failed:
         if not each.get("SenderFault", True):
             raise SQSUnavailable(f"{action}: {each.get('Message') or ''} ({each.get('Code')})")
@@ -80,7 +80,7 @@ def check_fault(failed: Collection[Any], action: str) -> None:
 class VisibilityThread:
     """Extends the visibility timeouts of one consumer's deliveries, in batches, before half of each is over.
 
-    It returns the deliveries of a consumer that is silent for a lease. The thread ends with the record.
+    It returns the deliveries of a consumer that has been silent for a lease. The thread ends with the record.
 
     Args:
         record: the unacked deliveries.
@@ -102,17 +102,17 @@ class VisibilityThread:
         self._unavailable = False
 
     def start(self) -> None:
-        """Begin. Twice is fine."""
+        """Start the thread, unless it runs."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._loop, name="gearmesh-sqs-visibility", daemon=True)
             self._thread.start()
 
     def look_soon(self) -> None:
-        """Look at the deliveries now, since one was added that is hidden for a short time only."""
+        """Look at the deliveries now, since SQS hides a new one for a short time only."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread: another one takes its place."""
+        """End the thread: another thread takes its place."""
         self._over = True
         self._wake.set()
 
@@ -129,7 +129,9 @@ class VisibilityThread:
                 self._unavailable = False
             except (SQSUnavailable, SQSRefused) as exc:
                 if not self._unavailable:
-                    log.warning("SQS does not hide for longer what this worker holds: %s", exc)
+                    log.warning(
+                        "SQS does not extend the visibility timeouts of this worker's messages: %s", exc
+                    )
                 self._unavailable = True
                 pause = RETRY_S
             except Exception:  # without this thread, running tasks would be delivered again
@@ -171,7 +173,7 @@ class VisibilityThread:
         return max(MIN_LOOK_S, min(longest, soonest - time.monotonic()))
 
     def _is_silent(self, record: SQSUnackedDeliveries, now: float) -> bool:
-        """Say whether the consumer is silent for a lease, of which only watched time counts.
+        """True if the consumer has been silent for a lease. Only the time counts in which this thread has run.
 
         The cause that stopped the consumer may have stopped this thread, too.
         """
