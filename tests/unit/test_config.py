@@ -39,7 +39,7 @@ def test_zero_expiry_is_the_default() -> None:
         ("redis://:hunter2@a;", "broker: one of the URLs that ';' separates is empty"),
         ("redis://:hunter2@a;;redis://b", "is empty"),
         ("redis://a,redis://b", "holds a second URL, .* multiple_broker_separator to ','"),
-        ("redis://a; redis://b", "between white space"),
+        ("redis://a; redis://b", "white space around it"),
     ],
 )
 def test_several_brokers_that_cannot_be(broker: str, text: str) -> None:

@@ -284,8 +284,8 @@ class TestFile:
             ("broker: kafka://u:hunter2@h", "c.yml line 1: broker: unknown URL scheme 'kafka'"),
             ("lease: 2026-99-99", "c.yml line 1: this value cannot be read: month"),
             ("lease: !!python/object/apply:os.system ['touch pwned']", "invalid YAML: could not determine"),
-            ("redis: {cluster_mode: on, cluster_enabled: on}", "the same setting as was given before (c.yml line 1)"),
-            ("backend: null://\nresult_backend: null://", "c.yml line 2: result_backend is the same setting"),
+            ("redis: {cluster_mode: on, cluster_enabled: on}", "was already set by another name (c.yml line 1)"),
+            ("backend: null://\nresult_backend: null://", "c.yml line 2: result_backend was already set"),
             ("log_level: loud", "log_level is 'LOUD', expected one of DEBUG, INFO"),
         ],
     )  # fmt: skip
@@ -316,7 +316,7 @@ class TestFile:
         assert not Path("pwned").exists()
         (said,) = caplog.messages
         assert said == (
-            "these names are no settings of gearmesh and are ignored: service_name (c.yml line 2), "
+            "gearmesh ignores these names, which are not settings: service_name (c.yml line 2), "
             "release (c.yml line 4), clock (c.yml line 5), mongo (c.yml line 6), redis2 (c.yml line 7), "
             "database (c.yml line 8; do you mean mongodb.database?), redis.colour (c.yml line 9), "
             "secret (c.yml line 10)"
@@ -397,7 +397,7 @@ class TestEnvironment:
             (
                 "REDIS_CLUSTER_MODE",
                 "1",
-                "environment REDIS_CLUSTER_MODE: REDIS_CLUSTER_MODE is the same setting",
+                "environment REDIS_CLUSTER_MODE: REDIS_CLUSTER_MODE was already set by another name",
             ),
         ],
     )
@@ -424,7 +424,7 @@ class TestEnvironment:
         assert Config.load(env=env).lease == Config(broker=URL).lease
         (said,) = caplog.messages
         assert said == (
-            "these names are no settings of gearmesh and are ignored: "
+            "gearmesh ignores these names, which are not settings: "
             "GEARMESH_BROKER (environment; do you mean BROKER?), "
             "GEARMESH_CONFG (environment; do you mean GEARMESH_CONFIG?), "
             "GEARMESH_LEASES (environment; do you mean GEARMESH_LEASE?), "
@@ -449,7 +449,9 @@ class TestApp:
         monkeypatch.setenv("GEARMESH_BROKER", "redis://u:hunter2@h")
         app = App()
         for _ in range(2):
-            with pytest.raises(ConfigError, match=r"folder; these names are no settings .* mean BROKER\?\)$"):
+            with pytest.raises(
+                ConfigError, match=r"folder; gearmesh ignores these names, .* mean BROKER\?\)$"
+            ):
                 _ = app.config
         assert caplog.messages == []
         monkeypatch.setenv("BROKER", "memory://env")
@@ -546,9 +548,9 @@ class TestWatch:
         assert (app.default_queue, app.config.publish_timeout) == ("other", 1)
         assert (app.config.broker, app.config.lease) == ("memory://x", 30)
         assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-            ("WARNING", "broker is 'memory://y' now (c.yml line 1): that counts from the next start on"),
+            ("WARNING", "broker is 'memory://y' now (c.yml line 1): this takes effect at the next start"),
             ("INFO", "default_queue is 'other' now (c.yml line 2)"),
-            ("WARNING", "lease is 3 now (c.yml line 4): that counts from the next start on"),
+            ("WARNING", "lease is 3 now (c.yml line 4): this takes effect at the next start"),
             ("INFO", "publish_timeout is 1 now (c.yml line 3)"),
         ]
         write("broker: memory://x")
@@ -564,7 +566,7 @@ class TestWatch:
             watch.look()
         assert app.default_queue == "machinery_tasks"
         (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
-        assert "the settings stay as they are: c.yml line 2" in record.getMessage()
+        assert "the settings do not change: c.yml line 2" in record.getMessage()
         write("broker: memory://x\ndefault_queue: good")
         watch.look()
         assert app.default_queue == "good"

@@ -12,15 +12,15 @@ __all__ = ["COMMAND_LINE", "KEYWORD", "check_all", "shown", "shown_unknown", "wr
 
 #: The origin of settings that code passes to App or Config.
 KEYWORD: Final = "code"
-#: The origin of settings that an option of a command gives.
+#: The origin of settings from the options of a command.
 COMMAND_LINE: Final = "command line"
 _MASK: Final = "***"
-#: Parts of an unknown key's name by which its value is taken for a secret.
+#: If the name of an unknown key has one of these parts, its value counts as a secret.
 _SECRET_WORDS: Final = ("pass", "secret", "token", "credential")
 
 
 def shown(setting: Setting, value: Any) -> str:
-    """A setting's value for people."""
+    """Return a setting's value for people, without secrets."""
     if setting.secret:
         return repr(_MASK) if value else repr(value)
     if setting.role and value is not None and value != "":
@@ -30,7 +30,7 @@ def shown(setting: Setting, value: Any) -> str:
 
 
 def shown_unknown(key: str, value: Any, *, secret: bool = False) -> str:
-    """The value of an unknown key for people: it may be a password under a misspelt name."""
+    """Return the value of an unknown key for people, masked if it may be a password under a misspelt name."""
     text = redact_text(repr(value))
     if secret or any(word in key.lower() or word in text.lower() for word in _SECRET_WORDS):
         return repr(_MASK)
@@ -41,7 +41,7 @@ def check_all(holder: object, section: str = "") -> None:
     """Check all settings of a Config, or of one of its sections.
 
     Raises:
-        ConfigError: a value does not fit; it names the setting, its value and what was expected.
+        ConfigError: a value is wrong; the message names the setting, its value and the expected values.
     """
     for setting in SETTINGS.values():
         place, _, name = setting.path.rpartition(".")
@@ -50,14 +50,14 @@ def check_all(holder: object, section: str = "") -> None:
 
 
 def wrong(setting: Setting, value: Any, kind: Kind, called: str = "", origin: str = "") -> ConfigError:
-    """The error for a value that does not fit.
+    """Return the error for a wrong value.
 
     Args:
         setting: the setting.
         value: its value.
-        kind: the kind of value that was expected.
-        called: the name under which it was given; ``""``: its path.
-        origin: the value's origin, which the message names; ``""``: it names none.
+        kind: the expected kind of value.
+        called: the name that the user wrote; ``""``: the setting's path.
+        origin: the value's origin; ``""``: the message names no origin.
     """
     place = f"{origin}: " if origin not in ("", COMMAND_LINE, KEYWORD) else ""
     return ConfigError(

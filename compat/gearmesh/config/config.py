@@ -1,4 +1,4 @@
-"""The settings of an app in one frozen value, and the layers that it comes from."""
+"""The settings of an app in one frozen value, and the layers of which it is made."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFAULT_EXPIRE_S", "Config", "NoBroker", "Source"]
 
-#: Seconds that a result lives by default (Machinery's DefaultResultsExpireIn).
+#: Seconds for which a result is kept by default (Machinery's DefaultResultsExpireIn).
 DEFAULT_EXPIRE_S = 3600
 
 _EAGER: Final = ("eager", "eager://")
 #: The beginning of all keys, queues and exchanges that gearmesh makes for itself.
 PREFIX: Final = "gearmesh:"
-#: Go: the key by which its workers keep each other from a chord.
+#: Go: the key of the mutex by which only one worker at a time triggers a chord.
 MUTEX: Final = "TriggerChordMutex"
 #: Names that SQS allows for queues.
 _SQS_QUEUE: Final = re.compile(r"(?=.{1,80}\Z)[A-Za-z0-9_-]+(?:\.fifo)?")
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)  # no slots: properties that every call asks for are cached
+@dataclass(frozen=True, kw_only=True, repr=False)  # no slots: it caches properties that every call reads
 class Config:
-    """Holds all settings of an app. Change one with ``dataclasses.replace``; ``repr`` shows no password.
+    """Holds all settings of an app. ``dataclasses.replace`` makes a changed copy; ``repr`` shows no password.
 
-    :meth:`load` makes one from a file, the environment and keywords.
+    :meth:`load` makes a Config from a file, the environment and keywords.
 
     Attributes:
         broker: URL of the server that keeps the messages; see :func:`gearmesh.urls.parse` for the forms.
-        backend: URL of the server that keeps states and results; ``"null"`` keeps none, and waiting is an error.
+        backend: URL of the server that keeps states and results; ``"null"``: no results are kept, and waiting for one
+            is an error.
         lock: URL of the lock that schedulers share; None: they use no lock, so run only one scheduler.
         lock_executable: base name of the Go program whose schedulers share the lock; the keys of the lock contain it.
             ``""``: no Go program shares it.
         lock_machinery: the version of Machinery with which that program is built, 1 or 2.
         multiple_broker_separator: the text that splits ``broker`` into several URLs, which are tried in turn; ``""``:
-            ``broker`` is one URL.
-            Neither ``@`` nor ``:`` nor ``/`` may be in it.
-        default_queue: the queue of tasks that name none, and the one that a worker reads by default.
+            ``broker`` is one URL. It must not have a ``@``, ``:`` or ``/``.
+        default_queue: the queue of tasks that name no queue, and the queue that a worker reads by default.
         results_expire_in: seconds for which a state is kept after its last write; 0 means 3600.
         delayed_tasks_key: Redis key of the delayed tasks, shared with Go.
         lease: seconds for which a worker may be silent before its deliveries are recovered; above 0.
-        publish_timeout: seconds for which a publish is retried while the broker is unreachable;
+        publish_timeout: seconds for which publishing is retried while the broker is unreachable;
             0: it is tried once.
         delayed_poll: seconds between two reads of the delayed tasks; above 0.
         unregistered_max_age: seconds for which a worker leaves a message of an unregistered task to other workers. Then
@@ -72,18 +72,18 @@ class Config:
         machinery_release: the lowest release of Machinery in the deployment, such as ``"v1.8.8"``. If both major
             versions are in use, name the lowest of each: ``"v1.10.6,v2.0.10"``. gearmesh refuses to send a message that
             this release cannot handle. ``""``: the newest release.
-        history: workers on Redis write every few seconds how many tasks have ended, for the dashboard's charts.
-        remote_control: workers listen for questions and orders on the broker, see :mod:`gearmesh.control`; on Redis and
-            RabbitMQ.
-        no_unix_signals: accepted for Machinery's sake; the library handles no signals.
+        history: True: every few seconds, workers on Redis write the numbers of ended tasks for the dashboard's charts.
+        remote_control: True: workers on Redis and RabbitMQ listen for questions and orders on the broker, see
+            :mod:`gearmesh.control`.
+        no_unix_signals: accepted because Machinery has it; the library handles no signals.
         redis: the section of Redis.
         amqp: the section of RabbitMQ.
         mongodb: the section of MongoDB.
         sqs, dynamodb, gcppubsub: the sections of hosted services.
-        source: the places that the values come from. Comparisons of Configs ignore it. None: all are from code.
+        source: the places where the values were set. Comparisons of Configs ignore it. None: code has set all values.
 
     Raises:
-        ConfigError: the message names the setting, its value and what was expected.
+        ConfigError: the message names the setting, its value and the expected values.
     """
 
     broker: str
@@ -146,7 +146,7 @@ class Config:
         """Read settings. A keyword wins over the environment, and the environment over the file.
 
         If none of them names a broker, it is the Redis that ``gearmesh dev`` runs in the working
-        directory. :meth:`origin` tells where a value comes from.
+        directory. :meth:`origin` returns the place where a value was set.
 
         Args:
             file: Machinery's YAML file; None: no file.
@@ -156,7 +156,7 @@ class Config:
             overrides: fields of this class; a section may be a mapping with only the settings to change.
 
         Raises:
-            ConfigError: the message names file, line or variable, the setting, its value and what was expected.
+            ConfigError: the message names file, line or variable, the setting, its value and the expected values.
         """
         source = Source.read(file, env, overrides, watch=watch)
         config = cls.of(source)
@@ -166,9 +166,11 @@ class Config:
 
     @classmethod
     def of(cls, source: Source) -> Self:
-        """Make a Config from a source. Settings that it does not have come from its base, or are the defaults.
+        """Make a Config from a source. Settings that the source lacks come from its base, or are the defaults.
 
-        Raises ConfigError, NoBroker.
+        Raises:
+            ConfigError: as :meth:`load`.
+            NoBroker: no layer names a broker.
         """
         values = source.values()
         if "broker" not in values:
@@ -187,10 +189,10 @@ class Config:
         return cls(**plain, source=source)
 
     def having(self, given: Mapping[str, Any], *, origin: str = KEYWORD) -> Config:
-        """A copy with some settings changed.
+        """Return a copy with some settings changed.
 
         Args:
-            given: settings, as for the keywords of :meth:`load`. They win over all others.
+            given: settings, as in the keywords of :meth:`load`. They win over all others.
             origin: the text that :meth:`origin` returns for these settings.
 
         Raises:
@@ -201,7 +203,7 @@ class Config:
         return type(self).of(Source.read(None, {}, given, base=self, watch=self.watched, given_origin=origin))
 
     def under(self, file: str | None) -> Config:
-        """A copy in which the settings of a file win over those of the code. The environment still wins over both.
+        """Return a copy in which the settings of a file win over those of the code, and the environment over both.
 
         Raises:
             ConfigError: as :meth:`load`.
@@ -222,18 +224,18 @@ class Config:
         return self if self.source is None else type(self).of(self.source.again())
 
     def items(self) -> list[tuple[str, Any]]:
-        """Every setting's path (``broker``, ``redis.read_timeout``) and value."""
+        """Return every setting's path (``broker``, ``redis.read_timeout``) and value."""
         return [(path, self.value(path)) for path in SETTINGS]
 
     def value(self, path: str) -> Any:
-        """A setting's value by its path."""
+        """Return a setting's value by its path."""
         section, _, name = path.rpartition(".")
         return getattr(getattr(self, section) if section else self, name)
 
     def origin(self, path: str) -> str:
-        """The origin of a setting's value.
+        """Return the origin of a setting's value.
 
-        ``"default"``, ``"code"``, ``"command line"``, ``"environment BROKER"``,
+        It is ``"default"``, ``"code"``, ``"command line"``, ``"environment BROKER"``,
         ``"config.yml line 3"``, or ``"gearmesh dev"``.
         """
         value = self.value(path)
@@ -252,7 +254,7 @@ class Config:
 
     @property
     def brokers(self) -> tuple[str, ...]:
-        """The broker URLs, in the order they are tried."""
+        """The broker URLs, in the order in which they are tried."""
         if not self.multiple_broker_separator:
             return (self.broker,)
         return tuple(self.broker.split(self.multiple_broker_separator))
@@ -306,7 +308,7 @@ class Config:
         return f"Config({', '.join(f'{name}={self.shown(name)}' for name in names)})"
 
     def shown(self, path: str) -> str:
-        """A setting's, or a section's, value for people, without passwords."""
+        """Return the value of a setting or a section for people, without passwords."""
         value = self.value(path)
         if path == "broker" and isinstance(value, str):
             return repr((self.multiple_broker_separator or ",").join(map(redact, self.brokers)))
@@ -319,8 +321,8 @@ class Config:
 
         Args:
             queue: its name.
-            called: the setting or argument that names it.
-            reads: True for a queue that a worker reads, False for one that messages are sent to.
+            called: the setting or argument that names it, for the error.
+            reads: True: a worker reads the queue. False: messages are sent to it.
 
         Raises:
             ConfigError: the message names the queue, and the setting that has the same name.
@@ -343,7 +345,7 @@ class Config:
         elif self.on_sqs and not _SQS_QUEUE.fullmatch(queue):
             raise ConfigError(
                 f"{called} is {queue!r}, expected up to 80 letters, digits, '-' and '_', with '.fifo' at the end for "
-                "a FIFO queue: SQS allows no other name"
+                "a FIFO queue: SQS allows no other names"
             )
 
     def _check_names(self) -> None:
@@ -383,17 +385,17 @@ _SECTION_TYPES: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Source:
-    """The layers that a Config comes from. It knows the origin of each setting, and can be read again.
+    """Holds the layers of a Config. It knows the origin of each setting, and can be read again.
 
     Attributes:
-        file: a YAML file's path; None: there is none.
+        file: the path of a YAML file; None: there is no file.
         env: the environment; None: this process's own.
-        given: keywords.
-        watch: the file is to be read again while programs run.
-        base: what counts where nothing is said; None: the defaults.
-        given_origin: names the place of the keywords: :data:`~gearmesh.config.checks.KEYWORD`, or the command line.
-        said: by the settings' paths, what was said.
-        ignored: names in the file and in the environment that are no settings, for people.
+        given: the settings from code or the command line.
+        watch: True: programs read the file again while they run.
+        base: the Config whose values count for settings that the layers do not set; None: the defaults count.
+        given_origin: the origin of ``given``: :data:`~gearmesh.config.checks.KEYWORD`, or the command line.
+        said: the values that the layers set, by the settings' paths.
+        ignored: names in the file and in the environment that are not settings, for people.
     """
 
     file: str | None
@@ -442,26 +444,26 @@ class Source:
         )
 
     def files(self) -> list[str]:
-        """All files that were read."""
+        """Return all files that were read."""
         return [source.file for source in self._all() if source.file is not None]
 
     def all_ignored(self) -> list[str]:
-        """:attr:`ignored` of all layers."""
+        """Return the :attr:`ignored` names of all layers."""
         return [name for source in self._all() for name in source.ignored]
 
     def _all(self) -> list[Source]:
-        """The Sources below this one, and this one."""
+        """Return the Sources below this one, and this one."""
         below = self.base.source._all() if self.base is not None and self.base.source is not None else []
         return [*below, self]
 
     def values(self) -> dict[str, Any]:
-        """The values by path: those of these layers over those of the base."""
+        """Return the values by path: those of the base, replaced by those of these layers."""
         below = dict(self.base.items()) if self.base is not None else {}
         return {**below, **{path: each.value for path, each in self.said.items()}}
 
 
 def _complete(said: dict[str, Said]) -> None:
-    """Add the project's own Redis if no broker is named; with an eager broker, keep results in the process, too."""
+    """Add the project's own Redis if no layer names a broker; with an eager broker, make the backend eager, too."""
     if "broker" not in said and (url := local_url()) is not None:
         said["broker"] = Said(url, "gearmesh dev")
         for role in ("backend", "lock"):
@@ -474,7 +476,7 @@ class NoBroker(ConfigError):
     """No layer of the settings names a broker.
 
     Attributes:
-        ignored: names that are no settings, for people. One of them may be a misspelt ``broker``.
+        ignored: names that are not settings, for people. One of them may be a misspelt ``broker``.
     """
 
     ignored: Sequence[str] = ()
@@ -490,7 +492,7 @@ def _equal(called: str, name: str, other: str, what: str) -> ConfigError:
 def _check_reserved(called: str, name: str, kind: str) -> None:
     if name.startswith(PREFIX):
         raise ConfigError(
-            f"{called} is {name!r}, expected a name that does not begin as gearmesh's own do ({PREFIX})"
+            f"{called} is {name!r}, expected a name that does not begin with {PREFIX}, as gearmesh's own names do"
         )
     if kind == "key" and name == MUTEX:
         raise ConfigError(f"{called} is {name!r}, which is a key of Machinery's own; expected another name")

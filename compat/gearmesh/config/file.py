@@ -1,4 +1,4 @@
-"""Reads Machinery's YAML file, and knows the one that a command or the environment has chosen."""
+"""Reads Machinery's YAML file, and knows the file that a command or the environment has chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FILE_VARIABLE", "Contents", "chosen_file", "from_file", "from_yaml",
 
 #: The variable that names the file if no argument does.
 FILE_VARIABLE: Final = "GEARMESH_CONFIG"
-#: The file of the command that runs in this process, for an app that it imports and that names no broker.
+#: The file that the running command uses, for an app that the command imports and that names no broker.
 _FILE: ContextVar[str | None] = ContextVar("gearmesh.config_file", default=None)
 
 
@@ -32,7 +32,7 @@ def using_file(path: str | None) -> Iterator[None]:
 
 
 def chosen_file(env: Mapping[str, str]) -> str | None:
-    """The file of the command that runs, else the one that the environment names; None without one."""
+    """Return the file of the running command, else the file that the environment names; None if there is neither."""
     return _FILE.get() or env.get(FILE_VARIABLE) or None
 
 
@@ -40,9 +40,9 @@ class Contents(NamedTuple):
     """The settings and other names in a file.
 
     Attributes:
-        said: the values it sets, by the settings' paths.
-        ignored: names that are no settings, each with its line, for people. They may be of the program that shares
-            the file.
+        said: the values that it sets, by the settings' paths.
+        ignored: names that are not settings, each with its line, for people. They may belong to another program that
+            shares the file.
     """
 
     said: dict[str, Said]
@@ -50,11 +50,11 @@ class Contents(NamedTuple):
 
 
 def from_file(path: str | os.PathLike[str]) -> Contents:
-    """Read a whole file. (Go: its first 1,000 bytes.)
+    """Read a whole file. (Go reads its first 1,000 bytes.)
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or holds a value that does not fit, or a name that looks
-            like a setting's with a typo; the message names file and line.
+        ConfigError: the file cannot be read, is not YAML, or has a wrong value, or a name that looks like a misspelt
+            setting; the message names file and line.
     """
     shown = os.fspath(path)
     try:
@@ -67,9 +67,9 @@ def from_file(path: str | os.PathLike[str]) -> Contents:
 
 
 def from_yaml(text: str, called: str) -> Contents:
-    """Read a YAML text; ``called`` is its file's name, for messages.
+    """Read a YAML text; ``called`` is the name of its file, for errors.
 
-    Only the syntax tree and its plain values are used: no tag makes an object.
+    It uses only the syntax tree and its plain values, so a tag in the file cannot create an object.
     """
     import yaml  # programs without a file need not import it
 
@@ -93,7 +93,7 @@ def _read(loader: Any, node: Any, section: str, called: str, found: Contents) ->
     if node.id != "mapping":
         raise ConfigError(f"{place}: {section or 'the file'} is a {node.id}, expected names and values")
     loader.flatten_mapping(node)
-    # Go: of a key that comes twice, the last one counts. So does one's own beside a merged ("<<") one.
+    # Go: the last one of a repeated key counts, and a mapping's own key wins over a merged ("<<") one.
     pairs = {str(key_node.value): (key_node, value_node) for key_node, value_node in node.value}
     for key, (key_node, value_node) in pairs.items():
         path = f"{section}.{key}" if section else key
@@ -102,7 +102,7 @@ def _read(loader: Any, node: Any, section: str, called: str, found: Contents) ->
             if not _is_null(value_node):
                 _read(loader, value_node, path, called, found)
         elif path not in FILE_NAMES:
-            # Go skips unknown names, and a service may keep settings of its own beside Machinery's.
+            # Go: skips unknown names, so a service may keep settings of its own in the same file.
             if key_node.id == "scalar" and meant(path) is not None:
                 raise unknown(path, _plain(loader, value_node, called), origin)
             found.ignored.append(_ignored(path, origin) if key_node.id == "scalar" else f"a key ({origin})")
@@ -112,7 +112,7 @@ def _read(loader: Any, node: Any, section: str, called: str, found: Contents) ->
 
 
 def _ignored(path: str, origin: str) -> str:
-    """A name that is no setting, for people; with the place where it would be one."""
+    """Return a name that is not a setting, for people, with the path under which it would be one."""
     elsewhere = [each for each in SETTINGS if "." not in path and each.rpartition(".")[2] == path]
     shown = path if len(path) <= 80 else path[:79] + "…"
     return f"{shown} ({origin}{f'; do you mean {elsewhere[0]}?' if elsewhere else ''})"
@@ -129,7 +129,7 @@ def _plain(loader: Any, node: Any, called: str) -> Any:
     try:
         return loader.construct_object(node, deep=True)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
-        # PyYAML does not check what it builds: a date such as 2026-99-99, a number such as 0x.
+        # PyYAML does not check texts before it converts them: a date such as 2026-99-99, a number such as 0x.
         line = node.start_mark.line + 1
         raise ConfigError(f"{called} line {line}: this value cannot be read: {exc}") from None
 

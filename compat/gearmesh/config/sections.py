@@ -1,7 +1,4 @@
-"""The sections of a Config: the settings of Redis, of RabbitMQ, of MongoDB, and of hosted services.
-
-gearmesh accepts the settings of hosted services, which Machinery has.
-"""
+"""The sections of a Config: the settings of Redis, of RabbitMQ, of MongoDB, and of hosted services."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ __all__ = ["AMQPConfig", "DynamoDBConfig", "MongoDBConfig", "PubSubConfig", "Red
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisConfig:
-    """Machinery's Redis settings, by its names, and ours after them.
+    """Machinery's Redis settings, by its names, followed by gearmesh's own.
 
     Machinery's ``delayed_tasks_key`` and ``delayed_tasks_poll_period`` are
     ``Config.delayed_tasks_key`` and ``Config.delayed_poll``.
@@ -27,17 +24,17 @@ class RedisConfig:
         read_timeout: seconds for an answer; 0: no limit.
         write_timeout: seconds for sending; 0: no limit. See :attr:`socket_timeout`.
         connect_timeout: seconds for a connection; 0: no limit.
-        client_name: the name that connections give to the server; ``""``: none.
-        master_name: the name by which sentinels, the URL's hosts, know the master; ``""``: no sentinels.
-        cluster_enabled: the URL's one host is a cluster's. Several hosts are a cluster without it.
-        sentinel_password: the password of the sentinels themselves; ``""``: none. Left out of ``repr``.
-        max_idle, max_active, max_idle_timeout, wait: of Go's pool. Accepted; nothing here depends on them.
-        normal_tasks_poll_period: milliseconds. Accepted; idle workers here are woken by the server.
+        client_name: the name that connections send to the server; ``""``: they send no name.
+        master_name: the name of the master. The hosts of the URL are then sentinels; ``""``: they are not.
+        cluster_enabled: True: the one host of the URL is a node of a cluster. Several hosts are a cluster anyway.
+        sentinel_password: the password of the sentinels themselves; ``""``: they have none. Left out of ``repr``.
+        max_idle, max_active, max_idle_timeout, wait: settings of Go's pool. Accepted without an effect.
+        normal_tasks_poll_period: milliseconds. Accepted without an effect: the server wakes gearmesh's idle workers.
         ca: file of the certificates that ``rediss://`` trusts; ``""``: the system's.
-        cert: file of this client's certificate; ``""``: none.
-        key: file of its key; ``""``: it is in ``cert``.
+        cert: file of this client's certificate; ``""``: it has none.
+        key: file of the certificate's key; ``""``: it is in ``cert``.
         replicas_ack: the number of replicas that must have a write before it counts as done; 0: none.
-        replicas_ack_timeout: seconds to wait for them before the write is repeated; above 0.
+        replicas_ack_timeout: seconds to wait for the replicas before the write is repeated; above 0.
     """
 
     read_timeout: float = 15
@@ -60,7 +57,7 @@ class RedisConfig:
 
     @property
     def socket_timeout(self) -> float | None:
-        """Seconds for one read or write: redis-py has one limit for both, so the longer of the two; None: no limit."""
+        """Seconds for one read or write, the longer of both since redis-py has one limit; None: no limit."""
         both = (self.read_timeout, self.write_timeout)
         return max(both) if all(both) else None
 
@@ -76,25 +73,25 @@ MAX_EXPIRY_S: Final = 315_360_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AMQPConfig:
-    """Machinery's AMQP settings, by its names, then our own.
+    """Machinery's AMQP settings, by its names, followed by gearmesh's own.
 
-    Machinery's settings decide on declarations and routing, so both sides of a deployment must agree on them.
+    Machinery's settings decide on declarations and routing, so Go and Python programs must agree on them.
 
     Attributes:
-        exchange: the exchange that all messages go through.
+        exchange: the exchange to which all messages are published.
         exchange_type: ``"direct"``, ``"topic"``, ``"fanout"`` or a type of a plugin.
         queue_declare_args: arguments of the queues that workers read, e.g. ``{"x-max-priority": 10}``.
         queue_binding_args: arguments of their bindings.
         binding_key: the key that binds the default queue.
         prefetch_count: the number of unacked deliveries of a Go worker; 0: no limit. gearmesh's workers ignore it.
-        auto_delete: RabbitMQ deletes a queue with its last consumer.
+        auto_delete: True: RabbitMQ deletes a queue when its last consumer leaves.
         delayed_queue: name of the one queue for delayed messages; ``""``: they wait in gearmesh's delay queues.
-        delay_steps: without effect; it rounded delays when each duration had a queue.
-        heartbeat: seconds; RabbitMQ gives up a connection that was silent for two to three times as long.
-            0: never.
+        delay_steps: without an effect; it rounded delays when each duration had a queue.
+        heartbeat: seconds; RabbitMQ closes a connection that was silent for two to three times as long.
+            0: it never does.
         ca: file with the authorities that may sign the server's certificate (``amqps://``); ``""``: the system's.
-        cert: file with the client's certificate and those that lead to its CA; ``""``: none.
-        key: file with its private key; ``""``: it is in ``cert``.
+        cert: file with the client's certificate and those that lead to its CA; ``""``: the client has none.
+        key: file with the certificate's private key; ``""``: it is in ``cert``.
     """
 
     exchange: str = "machinery_exchange"
@@ -115,23 +112,23 @@ class AMQPConfig:
     def max_delay(self) -> float:
         """Seconds for which RabbitMQ can delay a message.
 
-        Go: the queue of one duration lives twice as long as its messages wait, so Go can wait for half of what
-        RabbitMQ allows.
+        Go: the queue of one duration lives twice as long as its messages wait, so Go can delay a message for half of
+        the time that RabbitMQ allows for a queue.
         """
         return MAX_EXPIRY_S if self.delayed_queue else MAX_EXPIRY_S / 2
 
     def connection(self, target: AMQPTarget) -> dict[str, Any]:
-        """Keyword arguments of ``amqp.Connection``. Raises ConfigError, see :meth:`tls_options`."""
+        """Return keyword arguments of ``amqp.Connection``. Raises ConfigError as :meth:`tls_options` does."""
         options = target.to_amqp()
         return options | {"ssl": self.tls_options(target.host)} if target.tls else options
 
     def tls_options(self, host: str) -> dict[str, Any]:
-        """The TLS options of py-amqp: certificates are checked, and the host's name in them.
+        """Return the TLS options of py-amqp. They make it check the certificate, and the host's name in it.
 
         Raises:
             ConfigError: a file cannot be read, or holds no certificate or key.
         """
-        try:  # py-amqp would make a context itself, and its errors do not name the wrong file
+        try:  # py-amqp would make a context itself, but its errors do not name the files
             context = ssl.create_default_context(cafile=self.ca or None)
             if self.cert:
                 context.load_cert_chain(self.cert, self.key or None)
@@ -152,7 +149,8 @@ class MongoDBConfig:
     """Machinery's MongoDB setting, which it has in code only.
 
     Attributes:
-        database: the database of states, unless the URL has an option ``database``. Both sides must agree on it.
+        database: the database of states, unless the URL has an option ``database``. Go and Python programs must agree
+            on it.
     """
 
     database: str = "machinery"
@@ -160,17 +158,17 @@ class MongoDBConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SQSConfig:
-    """Machinery's SQS settings, then our own.
+    """Machinery's SQS settings, followed by gearmesh's own.
 
     Attributes:
-        receive_wait_time_seconds: seconds that one request waits for messages, up to 20; 0: 20.
+        receive_wait_time_seconds: seconds for which one request waits for messages, up to 20; 0: 20.
         receive_visibility_timeout: seconds for which a received message is hidden from other consumers;
-            None or 0: the queue's own.
-        visibility_heartbeat: accepted; a message is always hidden for as long as its worker holds it. (Machinery:
-            ``visibility_hearth_beat``.)
-        create_queues: create queues that do not exist, each with a queue for its dead letters.
-        client: a client of boto3 for SQS, or a function that makes one, which each process calls once; None: one is
-            made from the URL and the AWS environment. Machinery has it in code only, as here.
+            None or 0: the queue's own timeout.
+        visibility_heartbeat: accepted without an effect: a message is always hidden for as long as its worker holds it.
+            (Machinery: ``visibility_hearth_beat``.)
+        create_queues: True: gearmesh creates queues that do not exist, each with a queue for its dead letters.
+        client: a client of boto3 for SQS, or a function that makes one, which each process calls once; None: gearmesh
+            makes one from the URL and the AWS environment. Only code can set it, as in Machinery.
     """
 
     receive_wait_time_seconds: int = 0
@@ -187,8 +185,8 @@ class DynamoDBConfig:
     Attributes:
         task_states_table: the table of states.
         group_metas_table: the table of groups.
-        client: a client of boto3 for DynamoDB, or a function that makes one, which each process calls once; None: one
-            is made from the URL and the AWS environment. Machinery has it in code only, as here.
+        client: a client of boto3 for DynamoDB, or a function that makes one, which each process calls once; None:
+            gearmesh makes one from the URL and the AWS environment. Only code can set it, as in Machinery.
     """
 
     task_states_table: str = "task_states"
@@ -198,20 +196,22 @@ class DynamoDBConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PubSubConfig:
-    """Our settings of Google Pub/Sub, and Machinery's.
+    """gearmesh's settings of Google Pub/Sub, and Machinery's.
 
     Attributes:
         max_extension: seconds for which the lease of a message is extended while its task runs; 0: as long as it runs.
-            Machinery has it in code only, and there 0 is 60 minutes.
-        dead_letter_topic: the topic of dead letters of subscriptions without a dead letter policy; ``""``: none.
-        dead_letter_subscription: a subscription of the dead letter topic, by which dead letters are listed; ``""``:
-            they are not.
-        delay_topic: the topic where messages wait that are not due; ``""``: their own topics. Needed where Go workers
-            read the same subscriptions, since these run a message as soon as they get it.
-        delay_subscription: the subscription of the delay topic, by which workers of gearmesh forward what is due.
-        create: create topics and subscriptions that do not exist, for emulators and tests.
-        client: a PublisherClient or SubscriberClient of ``google.cloud.pubsub_v1``, or a function that makes one, as
-            programs that fork need; in code only. None: one is made, as Google's library does.
+            Machinery has it in code only, and there 0 means 60 minutes.
+        dead_letter_topic: the topic for dead letters of subscriptions without a dead letter policy; ``""``: there is
+            none.
+        dead_letter_subscription: a subscription of the dead letter topic, from which dead letters are listed; ``""``:
+            they cannot be listed.
+        delay_topic: the topic in which delayed messages wait; ``""``: they wait in their own topics. It is needed if Go
+            workers read the same subscriptions, since Go workers run a message as soon as they get it.
+        delay_subscription: the subscription of the delay topic, from which gearmesh workers forward messages that are
+            due.
+        create: True: gearmesh creates topics and subscriptions that do not exist, for emulators and tests.
+        client: a PublisherClient or SubscriberClient of ``google.cloud.pubsub_v1``, or a function that makes one, which
+            programs that fork need; only code can set it. None: gearmesh makes one, with Google's defaults.
     """
 
     max_extension: float = 0

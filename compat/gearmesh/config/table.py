@@ -1,8 +1,9 @@
 """The table of all settings: their names in files and in the environment, and their kinds of values.
 
-The docstrings of the Config and its sections say what each means, docs/reference/configuration.md does so for users. A
-path is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot between section and name:
-``redis.read_timeout``. Machinery's names are facts of the wire; ours in the environment begin with ``GEARMESH_``.
+The docstrings of the Config and its sections explain each setting, and docs/reference/configuration.md does so for
+users. A path is the place of a setting in a :class:`~gearmesh.config.Config`, with a dot between section and name:
+``redis.read_timeout``. Machinery has defined the names of its settings. gearmesh's own begin with ``GEARMESH_`` in the
+environment.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _FLAGS: Final = {
 
 
 class Kind(NamedTuple):
-    """Describes one kind of value: how a text is read, and which values fit.
+    """Describes one kind of value: its words in errors, its check, and its form as text.
 
     Attributes:
-        expected: the words with which an error says what was expected.
-        fits: returns True for a right value.
-        parse: reads a text; raises ValueError or KeyError. The value need not fit.
-        textual: a file's scalar is taken as it is written there: ``007`` is no number.
+        expected: the words behind "expected" in an error.
+        fits: a function that returns True for a correct value.
+        parse: a function that reads a text; it raises ValueError or KeyError. Its value is checked with ``fits``.
+        textual: True: a scalar in a file is read as text: ``007`` is not a number.
     """
 
     expected: str
@@ -80,7 +81,7 @@ def _typed(text: str) -> Any:
 TEXT = Kind("text that is not empty", lambda value: isinstance(value, str) and bool(value), str, textual=True)
 ANY_TEXT = Kind("text", lambda value: isinstance(value, str), str, textual=True)
 OPTIONAL_TEXT = TEXT._replace(fits=lambda value: value is None or TEXT.fits(value))
-#: A separator with such a character would cut URLs and passwords in two.
+#: A separator with one of these characters would cut URLs and passwords in two.
 SEPARATOR = Kind(
     "text without '@', ':' and '/'",
     lambda value: isinstance(value, str) and not set(value) & set("@:/"),
@@ -90,7 +91,7 @@ SEPARATOR = Kind(
 NUMBER = Kind("a whole number, 0 or more", _is_whole, _integer)
 #: Go's module is machinery or machinery/v2.
 MACHINERY = Kind("1 or 2", lambda value: _is_whole(value) and value in (1, 2), _integer)
-#: Go: no release before v1.6 was tried.
+#: gearmesh was not tested with releases before v1.6.
 RELEASES = Kind(
     "releases of Machinery from v1.6.0 or v2.0.0 on, such as v1.8.8, or v1.10.8,v2.0.10",
     lambda value: isinstance(value, str) and all(map(_RELEASE.fullmatch, value.split(",") if value else ())),
@@ -108,9 +109,9 @@ LEVEL = Kind(
     lambda text: text.upper(),
     textual=True,
 )
-#: Go: arguments of bindings given by the environment are strings.
+#: Go: reads arguments of bindings from the environment as strings.
 STRINGS = Kind("names and values such as x-match:any,format:png", _is_table, _pairs)
-#: Go: those of declarations come out nil there. RabbitMQ wants numbers as numbers.
+#: Go: reads arguments of declarations from the environment as nil. RabbitMQ needs numbers as numbers.
 DECLARE_ARGS = Kind(
     "names and values such as x-max-priority:10,x-queue-mode:lazy",
     _is_table,
@@ -120,13 +121,14 @@ DECLARE_ARGS = Kind(
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name under which a value may be given.
+    """A name under which a value may be set.
 
     Attributes:
         file: the name in a file, with its section before a dot.
-        env: the name in the environment; ``""``: none.
-        kind: the kind of value that it takes.
-        read: converts that to the setting's own value; it returns None for a value that sets nothing.
+        env: the name in the environment; ``""``: it has none.
+        kind: the kind of value under this name.
+        read: a function that converts the value to the setting's own; it returns None for a value that sets nothing.
+            None: they are the same.
     """
 
     file: str
@@ -142,11 +144,11 @@ class Setting:
     Attributes:
         path: its place in a Config.
         kind: the kind of its value.
-        names: the names under which it may be given; the first is the one to write.
-        idle: the reason why it has no effect here; ``""`` if it has one.
-        live: a change takes effect while programs run.
-        role: the role of a URL: "broker", "backend" or "lock"; ``""``: it is no URL.
-        secret: its value is never shown.
+        names: the names under which it may be set; the first is the preferred one.
+        idle: the reason why it has no effect in gearmesh; ``""``: it has an effect.
+        live: True: a change takes effect while programs run.
+        role: the role of a URL: "broker", "backend" or "lock"; ``""``: it is not a URL.
+        secret: True: its value is never shown.
     """
 
     path: str
@@ -175,12 +177,12 @@ def _ours(
 
 
 def _go(path: str, kind: Kind, *, env: str = "", **more: Any) -> Setting:
-    """Make a setting of Machinery's: its variable is its path in capitals, or ``env`` where Machinery has another."""
+    """Make a setting of Machinery's: its variable is its path in capitals, or ``env`` if Machinery has another."""
     return _ours(path, kind, env=env or _variable(path), **more)
 
 
 def _in_code(path: str, method: str) -> Setting:
-    """Make a setting that only code can give: a client that has ``method``, or a function that makes one."""
+    """Make a setting that only code can set: a client that has ``method``, or a function that makes one."""
 
     def fits(value: Any) -> bool:
         return value is None or hasattr(value, method) or callable(value)
@@ -261,13 +263,13 @@ _ROWS: Final = (
     _go("redis.max_active", NUMBER, idle=_POOL),
     _go("redis.max_idle_timeout", MOMENTS, env="REDIS_IDLE_TIMEOUT", idle=_POOL),
     _go("redis.wait", FLAG, idle=_POOL),
-    _go("redis.normal_tasks_poll_period", MILLISECONDS, idle="an idle worker is woken by the server"),
+    _go("redis.normal_tasks_poll_period", MILLISECONDS, idle="the server wakes an idle worker"),
     _go("amqp.exchange", TEXT),
     _go("amqp.exchange_type", TEXT),
     _go("amqp.queue_declare_args", DECLARE_ARGS),
     _go("amqp.queue_binding_args", STRINGS),
     _go("amqp.binding_key", ANY_TEXT),
-    _go("amqp.prefetch_count", NUMBER, idle="a worker holds what it can run soon"),
+    _go("amqp.prefetch_count", NUMBER, idle="a worker holds as many messages as it can run soon"),
     _go("amqp.auto_delete", FLAG),
     _go("amqp.delayed_queue", ANY_TEXT),
     _ours("amqp.delay_steps", NUMBER, idle="delays are not rounded any more"),
@@ -303,7 +305,7 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType({setting.path: setting
 #: The names of sections.
 SECTIONS: Final = tuple(dict.fromkeys(path.partition(".")[0] for path in SETTINGS if "." in path))
 
-#: Names in a file, to the setting and that name of it.
+#: By its name in a file, each setting, and the Name.
 FILE_NAMES: Final[Mapping[str, tuple[Setting, Name]]] = MappingProxyType(
     {name.file: (setting, name) for setting in SETTINGS.values() for name in setting.names}
 )

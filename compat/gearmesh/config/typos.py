@@ -10,17 +10,17 @@ from gearmesh.config.table import FILE_NAMES, SECTIONS, SETTINGS
 
 __all__ = ["meant", "meant_in_environment"]
 
-#: difflib's ratio from which on a name counts as another one with a typo: one letter of six more, less or other.
+#: The ratio of difflib from which a name counts as misspelt: one letter in six is added, missing or wrong.
 MIN_RATIO: Final = 0.85
 
 _PREFIX: Final = "GEARMESH_"
 
 
 def meant(key: str) -> str | None:
-    """The setting or section that ``key`` in a file resembles; None if it resembles none of its level.
+    """Return the setting or section of its level that ``key`` in a file resembles; None if it resembles none.
 
-    A file may hold keys of the program that shares it. Only a name very near to one of ours is taken for a typo:
-    ``Broker``, ``default-queue``, ``brokr`` or ``borker``; not ``clock`` (``lock``) or ``redis2``.
+    A file may hold keys of another program that shares it. So only a name that is very similar to a setting's counts as
+    misspelt: ``Broker``, ``default-queue``, ``brokr`` or ``borker``; not ``clock`` (``lock``) or ``redis2``.
     """
     section, dot, name = key.rpartition(".")
     known = [path for path in (*FILE_NAMES, *SECTIONS) if path.rpartition(".")[0] == section]
@@ -28,10 +28,10 @@ def meant(key: str) -> str | None:
 
 
 def meant_in_environment(env: Iterable[str]) -> dict[str, str]:
-    """Variables ``GEARMESH_…`` that are no settings but resemble one, each with that setting's variable."""
+    """Return variables ``GEARMESH_…`` that are not settings but resemble one, each with that setting's variable."""
     names = [name for setting in SETTINGS.values() for name in setting.names if name.env]
     variables = {name.env for name in names}
-    # BROKER and others have Machinery's name, without a prefix: GEARMESH_BROKER sets nothing.
+    # BROKER and others have Machinery's name, without a prefix, so GEARMESH_BROKER sets nothing.
     known = {name.file.replace(".", "_").upper(): name.env for name in reversed(names)}
     known |= {name.removeprefix(_PREFIX): name for name in (*variables, f"{_PREFIX}CONFIG")}
     found: dict[str, str] = {}
@@ -47,7 +47,7 @@ def _nearest(name: str, known: Mapping[str, str]) -> str | None:
     bare = _bare(name)
     if not bare:
         return None
-    # The longest first: of two names that are as near, it is the more specific.
+    # The later of two equal names wins: it is the longer one, and so more specific.
     by_bare = {_bare(each): each for each in sorted(known, key=len)}
     if bare in by_bare:
         return known[by_bare[bare]]

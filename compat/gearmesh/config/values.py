@@ -36,10 +36,10 @@ class Said(NamedTuple):
 
 
 def take(into: dict[str, Said], setting: Setting, name: Name, value: Any, origin: str, called: str) -> None:
-    """Add a value that was given under one of a setting's names.
+    """Add the value that stands under one of a setting's names.
 
     Raises:
-        ConfigError: the value does not fit, or the setting was given under another of its names before.
+        ConfigError: the value is wrong, or the setting already has a value under another of its names.
     """
     if not name.kind.fits(value):
         raise wrong(setting, value, name.kind, called, origin)
@@ -49,7 +49,7 @@ def take(into: dict[str, Said], setting: Setting, name: Name, value: Any, origin
             return
     if (before := into.get(setting.path)) is not None:
         raise ConfigError(
-            f"{origin}: {called} is the same setting as was given before ({before.origin}), expected one of them"
+            f"{origin}: {called} was already set by another name ({before.origin}), expected only one of them"
         )
     into[setting.path] = Said(value, origin)
 
@@ -58,7 +58,7 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Said]:
     """Read the environment. An empty variable counts as not set.
 
     Raises:
-        ConfigError: the message names the variable, its value and what was expected.
+        ConfigError: the message names the variable, its value and the expected values.
     """
     found: dict[str, Said] = {}
     for setting in SETTINGS.values():
@@ -80,10 +80,10 @@ def from_environment(env: Mapping[str, str]) -> dict[str, Said]:
 def from_mapping(given: Mapping[str, Any], origin: str) -> dict[str, Said]:
     """Read settings by name; None sets nothing.
 
-    A section is a mapping, or an instance of the section's class, which sets all of it.
+    A section is a mapping, or an instance of the section's class, which sets all its settings.
 
     Raises:
-        ConfigError: the message names the setting, its value and what was expected.
+        ConfigError: the message names the setting, its value and the expected values.
     """
     found: dict[str, Said] = {}
     for key, value in given.items():
@@ -111,7 +111,7 @@ def _one(found: dict[str, Said], key: str, value: Any, origin: str) -> None:
 
 
 def unknown(key: str, value: Any, origin: str) -> ConfigError:
-    """The error for a key that is no setting's name."""
+    """Return the error for a key that is not the name of a setting."""
     section, dot, _ = key.rpartition(".")
     known = sorted(
         name.removeprefix(section + dot) for name in FILE_NAMES if name.rpartition(".")[0] == section
@@ -128,7 +128,7 @@ def unknown(key: str, value: Any, origin: str) -> ConfigError:
 
 
 def note_ignored(ignored: Sequence[str]) -> None:
-    """Log a warning for names that are no settings and have no effect: their author expects one."""
+    """Log a warning for names that are not settings, since their author expects an effect."""
     if ignored:
         log.warning("%s", _ignored_names(ignored))
 
@@ -139,11 +139,11 @@ def ignored_hint(ignored: Sequence[str]) -> str:
 
 
 def _ignored_names(ignored: Sequence[str]) -> str:
-    return f"these names are no settings of gearmesh and are ignored: {', '.join(ignored)}"
+    return f"gearmesh ignores these names, which are not settings: {', '.join(ignored)}"
 
 
 def note_idle(said: Mapping[str, Said]) -> None:
-    """Log the given settings that have no effect here."""
+    """Log the settings that are set but have no effect in gearmesh."""
     idle = [f"{path} ({each.origin})" for path, each in said.items() if SETTINGS[path].idle]
     if idle:
-        log.info("settings of Go's that have no effect here: %s", ", ".join(idle))
+        log.info("these settings of Machinery have no effect in gearmesh: %s", ", ".join(idle))

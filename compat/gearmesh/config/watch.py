@@ -23,17 +23,17 @@ RELOAD_INTERVAL_S: Final = 10.0
 class Watch:
     """Reads the layers of a Config again every few seconds, and passes on the settings that may change at run time.
 
-    A warning names, once, each other setting that has changed: it takes effect at the next start. A file that is
-    wrong is named in a warning, too, and changes nothing.
+    It logs one warning for each other setting that has changed, which takes effect at the next start. A wrong file
+    changes nothing, and gets a warning, too.
 
     Args:
-        get: returns the Config in use.
-        put: takes the Config to use from now on.
+        get: a function that returns the Config in use.
+        put: a function that gets the Config to use from now on.
         pause: seconds between two reads.
 
     Attributes:
         then: functions that are called with the Config in use after each change.
-        tell: False if another process reads the same file and logs its changes: then this one logs them as DEBUG.
+        tell: False: another process reads the same file and logs its changes, so this one logs them as DEBUG.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class Watch:
             self.look()
 
     def look(self) -> None:
-        """Read the layers once, now."""
+        """Read the layers now."""
         try:
             fresh = self._read.reload()
         except ConfigError as exc:
             if str(exc) != self._trouble:
                 self._trouble = str(exc)
-                self._log(logging.WARNING, "the settings stay as they are: %s", exc)
+                self._log(logging.WARNING, "the settings do not change: %s", exc)
             return
         self._trouble = ""
         changed: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class Watch:
                 changed[path] = value
                 self._log(logging.INFO, "%s is %s now (%s)", path, fresh.shown(path), fresh.origin(path))
             else:
-                text = "%s is %s now (%s): that counts from the next start on"
+                text = "%s is %s now (%s): this takes effect at the next start"
                 self._log(logging.WARNING, text, path, fresh.shown(path), fresh.origin(path))
         self._read = fresh
         if changed:

@@ -22,10 +22,10 @@ _MAX_DURATION_NS: Final = 2**63
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of a duration as Go's ``time.ParseDuration`` reads it.
+    """Return the nanoseconds of a duration, as Go's ``time.ParseDuration`` reads it.
 
     Raises:
-        ValueError: the message says what was expected.
+        ValueError: the message names the duration and the expected form.
     """
     sign = -1 if text.startswith("-") else 1
     rest = text[1:] if text[:1] in ("+", "-") else text
@@ -42,13 +42,13 @@ def parse_duration(text: str) -> int:
             raise ValueError(f"duration {text!r}: expected a number at {rest[position:]!r}")
         if unit not in _NS_PER_UNIT:
             raise ValueError(f"duration {text!r}: unit {unit!r}, expected one of {', '.join(_NS_PER_UNIT)}")
-        # A Go duration is a signed 64-bit number: more digits than that are too long anyway.
+        # A Go duration is a signed 64-bit number, so more than 19 digits are too many in any unit.
         digits = whole.lstrip("0")
         if len(digits) > 19:
             raise ValueError(f"duration {text!r}: expected at most 292 years")
         total += int(digits or "0") * _NS_PER_UNIT[unit]
         if fraction:
-            # Go: in floating point, as here.
+            # Go: computes the fraction in floating point, too.
             kept = fraction[:18]
             total += int(float(int(kept)) * (_NS_PER_UNIT[unit] / float(10 ** len(kept))))
         if total > _MAX_DURATION_NS or (total == _MAX_DURATION_NS and sign > 0):

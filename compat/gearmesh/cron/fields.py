@@ -11,7 +11,7 @@ __all__ = ["BOUNDS", "DAYS", "WEEKDAYS", "Bounds", "Values", "read_field"]
 
 
 class Bounds(NamedTuple):
-    """The bounds of a field: its name for people, the least and the greatest number, and words for numbers."""
+    """The bounds of a field: its name for people, its least and greatest numbers, and words for numbers."""
 
     name: str
     least: int
@@ -20,7 +20,7 @@ class Bounds(NamedTuple):
 
 
 class Values(NamedTuple):
-    """The numbers of a field in order, none twice; and True if a star that counts as one was among them."""
+    """The numbers of a field, sorted and without repetitions; and True if one of its parts counts as a star."""
 
     numbers: tuple[int, ...]
     star: bool = False
@@ -46,12 +46,12 @@ _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def read_field(text: str, bounds: Bounds) -> Values:
-    """Read a field: ranges between commas.
+    """Read a field, which has ranges between commas.
 
-    Go: an empty part between commas is skipped, so ``","`` holds no number and never matches.
+    Go: skips an empty part between commas, so ``","`` holds no number and never matches.
 
     Raises:
-        ValueError: the message names the field, the part of it and what was expected.
+        ValueError: the message names the field, the wrong part and the expected form.
     """
     numbers: set[int] = set()
     star = False
@@ -64,20 +64,20 @@ def read_field(text: str, bounds: Bounds) -> Values:
 
 
 def _read_range(text: str, bounds: Bounds) -> tuple[range, bool]:
-    """Read ``*``, ``?``, ``n`` or ``n-m``, each perhaps with ``/step``: its numbers, and True if it is a star."""
+    """Read ``*``, ``?``, ``n`` or ``n-m``, with or without ``/step``; return its numbers, and True for a star."""
 
     def wrong(expected: str) -> ValueError:
         return ValueError(f"{bounds.name} {text!r}: expected {expected}")
 
     base, *steps = text.split("/")
     low, *highs = base.split("-")
-    star = low in ("*", "?")  # Go: ? is * in every field, and the text that a "-" puts behind them is ignored
+    star = low in ("*", "?")  # Go: ? is * in every field, and a "-" with a text behind either is ignored
     if len(steps) > 1:
-        raise wrong("one '/' at the most")
+        raise wrong("at most one '/'")
     if star:
         first, last = bounds.least, bounds.most
     elif len(highs) > 1:
-        raise wrong("one '-' at the most")
+        raise wrong("at most one '-'")
     else:
         first = last = _number(low, bounds, wrong)
         if highs:
@@ -89,7 +89,7 @@ def _read_range(text: str, bounds: Bounds) -> tuple[range, bool]:
             last = bounds.most  # Go: n/step is n-most/step
         star = star and step <= 1  # Go: */1 counts as a star, */2 as a restriction
     if not bounds.least <= first <= last <= bounds.most:
-        raise wrong(f"numbers from {bounds.least} to {bounds.most}, the lesser one first")
+        raise wrong(f"numbers from {bounds.least} to {bounds.most}, the smaller one first")
     if step < 1:
         raise wrong("a whole number above 0 behind '/'")
     return range(first, last + 1, step), star
@@ -104,7 +104,7 @@ def _number(text: str, bounds: Bounds, wrong: _Wrong) -> int:
 
 
 def _integer(text: str, wrong: _Wrong, expected: str) -> int:
-    """Read a number as Go's strconv.Atoi: with a sign and leading zeros, ASCII digits only."""
+    """Read a number as Go's strconv.Atoi does: ASCII digits, with or without a sign and leading zeros."""
     digits = text.lstrip("+-0") or "0"
     if not _INTEGER.fullmatch(text) or len(digits) > 19 or int(digits) >= 2**63:
         raise wrong(expected)

@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["SECOND_NS", "Calendar", "Every", "Schedule", "last_times"]
 
 SECOND_NS: Final = 10**9
-#: Go: the search for the next moment ends with the fifth year after that in which it began.
+#: Go: the search for the next moment ends with the fifth year after the year in which it began.
 MAX_SEARCH_YEARS: Final = 5
 
 
 class Schedule(Protocol):
-    """A schedule gives the due times of a periodic task."""
+    """Computes the due times of a periodic task."""
 
     def next(self, after_ns: int) -> int | None:
-        """The first moment after ``after_ns``; None if no moment follows."""
+        """Return the first moment after ``after_ns``; None if no moment follows."""
 
     def times(self, after_ns: int) -> Iterator[int]:
-        """All moments after ``after_ns``, in order."""
+        """Yield all moments after ``after_ns``, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """``@every``: due each time ``delay_ns`` after the last, on a whole second."""
+    """``@every``: each due time is ``delay_ns`` after the one before, on a whole second."""
 
     delay_ns: int
 
     def next(self, after_ns: int) -> int:
-        # Go: rounded, so that it is due at the beginning of a second.
+        # Go: rounds the time down, so that the task is due at the beginning of a second.
         return after_ns + self.delay_ns - after_ns % SECOND_NS
 
     def times(self, after_ns: int) -> Iterator[int]:
@@ -49,19 +49,19 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Due at the minutes of a crontab line, as wall clocks of a zone show them.
+    """A crontab line: the task is due at its minutes, as the wall clocks of a zone show them.
 
-    A wall time that a clock change skips is never due; one that a change repeats is due both times, as in Go.
+    As in Go, the task is not due at a wall time that a clock change skips, and due twice at one that it repeats.
     """
 
     #: Minutes, hours, days of the month, months, weekdays.
     fields: tuple[Values, ...]
     zone: tzinfo
-    #: None: no day can ever match.
+    #: None: no time can ever match.
     walls: Walls | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # croniter is a tenth of what a worker imports at its start, and few workers need it.
+        # croniter would take a tenth of a worker's imports, and few workers need it.
         from gearmesh.cron.walls import Walls
 
         text = self._text()
@@ -80,7 +80,7 @@ class Calendar:
             after = found
 
     def _next(self, walls: Walls, after: int) -> int | None:
-        """The first unix second after ``after``, from one change of the zone's offset to the next."""
+        """Search the first unix second after ``after``, from one change of the zone's offset to the next."""
         try:
             last_year = self._year(after + 1) + MAX_SEARCH_YEARS
             begin, offset = after, offset_at(self.zone, after)
@@ -104,16 +104,17 @@ class Calendar:
         return datetime.fromtimestamp(moment, self.zone).year
 
     def _text(self) -> str | None:
-        """The crontab line for croniter."""
+        """Return the crontab line for croniter; None if it can never match."""
         minutes, hours, days, months, weekdays = self.fields
         if not (minutes.numbers and hours.numbers and months.numbers):
             return None
         if days.star or weekdays.star:
-            # Go: a star in either field: both must match. A star holds all numbers.
+            # Go: if either field has a star, both must match. A star has all numbers.
             if not (days.numbers and weekdays.numbers):
                 return None
         elif days.numbers == ALL_DAYS or weekdays.numbers == ALL_WEEKDAYS:
-            # Go: without a star one of the two is enough. croniter takes a full list for a star.
+            # Go: without a star, one of the two is enough, so a full list matches every day. croniter would read a full
+            # list as a star, and require both.
             days = weekdays = Values((), star=True)
         elif not (days.numbers or weekdays.numbers):
             return None
@@ -125,16 +126,17 @@ ALL_WEEKDAYS: Final = tuple(range(WEEKDAYS.least, WEEKDAYS.most + 1))
 
 
 def _listed(values: Values, bounds: Bounds) -> str:
-    """A field for croniter. An empty field appears beside a day field that holds numbers, and adds nothing to it."""
+    """Write a field for croniter. Only a day field beside one with numbers may be empty; its ``*`` adds nothing."""
     if values.star or not values.numbers or len(values.numbers) > bounds.most - bounds.least:
         return "*"
     return ",".join(map(str, values.numbers))
 
 
 def last_times(schedule: Schedule, after_ns: int, until_ns: int, most: int) -> list[int]:
-    """The last moments in (after, until], at most ``most`` of them, in order.
+    """Return the last moments in (after, until], at most ``most`` of them, in order.
 
-    It searches back from ``until_ns``, twice as far each time, so a long gap costs no more than the moments found.
+    It searches back from ``until_ns``, twice as far each time, so that a long gap takes no longer than the moments in
+    it.
     """
     span = 3600 * SECOND_NS
     while True:

@@ -14,7 +14,7 @@ from gearmesh.errors import ConfigError
 
 __all__ = ["in_zone", "parse"]
 
-#: White space for Go's strings.Fields and strings.TrimSpace; Python's split takes U+001C to U+001F too.
+#: White space for Go's strings.Fields and strings.TrimSpace; Python's split would take U+001C to U+001F, too.
 _SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _SPACES = re.compile(f"[{_SPACE}]+")
 _ENDS = re.compile(f"^[{_SPACE}]+|[{_SPACE}]+$")
@@ -32,7 +32,7 @@ _ZONED: Final = ("TZ=", "CRON_TZ=")
 
 
 def parse(spec: str, zone: tzinfo | None = None) -> Schedule:
-    """The schedule of a spec, by the rules of Go's robfig/cron v3 (``ParseStandard``).
+    """Read a spec by the rules of Go's robfig/cron v3 (``ParseStandard``).
 
     Forms: five fields (minute, hour, day of month, month, day of week), ``@yearly``, ``@annually``, ``@monthly``,
     ``@weekly``, ``@daily``, ``@midnight``, ``@hourly``, ``@every DURATION``; before any of them ``TZ=ZONE`` or
@@ -43,7 +43,7 @@ def parse(spec: str, zone: tzinfo | None = None) -> Schedule:
         zone: the zone of its wall times if it names none; None: this process's own (:func:`local_zone`).
 
     Raises:
-        ConfigError: the message names the spec, its fault and what was expected.
+        ConfigError: the message names the spec, its fault and the expected form.
     """
     if not isinstance(spec, str):
         raise ConfigError(f"spec is {spec!r:.80}, expected text such as '*/5 * * * *' or '@every 5s'")
@@ -54,13 +54,15 @@ def parse(spec: str, zone: tzinfo | None = None) -> Schedule:
 
 
 def in_zone(spec: str, zone: str) -> str:
-    """The spec with a zone in front of it, as Go can read it.
+    """Return the spec with a zone in front of it, in a form that Go can read.
 
     Raises:
         ConfigError: the spec names a zone itself, or no such zone exists.
     """
     if spec.startswith(_ZONED):
-        raise ConfigError(f"spec {spec!r} names its time zone and so does tz={zone!r}: expected one of both")
+        raise ConfigError(
+            f"spec {spec!r} names a time zone, and so does tz={zone!r}: expected only one of them"
+        )
     try:
         load_zone(zone)
     except ValueError as exc:
@@ -75,12 +77,12 @@ def _parse(spec: str, zone: tzinfo | None) -> Schedule:
         if not space:  # Go: panics
             raise ValueError("expected a space and a schedule behind the time zone")
         name = named.partition("=")[2]
-        if name != "Local":  # Go: as if none were named
+        if name != "Local":  # Go: "Local" is the same as no name
             zone = load_zone(name)
         rest = _ENDS.sub("", rest)
     if rest.startswith("@"):
         if rest.startswith(_EVERY):
-            # Go: shorter than a second is a second; a fraction of a second is cut off.
+            # Go: makes a duration below a second one second, and cuts off a fraction of a second.
             delay = max(parse_duration(rest[len(_EVERY) :]), SECOND_NS)
             return Every(delay - delay % SECOND_NS)
         if rest not in _WORDS:

@@ -15,27 +15,27 @@ _LOCALTIME_FILE: Final = "/etc/localtime"
 
 
 def load_zone(name: str) -> tzinfo:
-    """The zone of the name behind ``TZ=``; ``""`` is UTC.
+    """Return the zone with the name behind ``TZ=``; ``""`` is UTC.
 
     Raises:
         ValueError: no zone has that name.
     """
     if name in ("", "UTC"):
         return timezone.utc
-    # Go: such names are refused before any file is opened.
+    # Go: refuses absolute paths, and names with a part "..", before it opens a file.
     if name[0] not in "/\\" and ".." not in name.split("/"):
         try:
             return ZoneInfo(name)
-        except (KeyError, ValueError, OSError):  # no such file, a folder, no file of a zone
+        except (KeyError, ValueError, OSError):  # no such file, or a folder, or not a file of a zone
             pass
     raise ValueError(f"time zone {name!r}: expected a name such as UTC or Europe/London")
 
 
 def local_zone() -> tzinfo:
-    """This process's time zone, found as Go finds its own.
+    """Return this process's time zone, found as Go finds its own.
 
-    That is the zone file that ``TZ`` names (empty: UTC), or ``/etc/localtime`` without it. Go: another value, such as
-    ``EST5EDT,M3.2.0,M11.1.0``, means UTC, also where the C library knows better.
+    ``TZ`` names the zone file (empty: UTC); without ``TZ`` the file is ``/etc/localtime``. Go: another value, such as
+    ``EST5EDT,M3.2.0,M11.1.0``, means UTC, although the C library can read it.
     """
     named = os.environ.get("TZ")
     if named is None:
@@ -50,7 +50,7 @@ def local_zone() -> tzinfo:
 
 
 def _of_file(path: str) -> tzinfo:
-    """The zone of a file, under its name if the file is a link into a folder of zones; without such a file: UTC."""
+    """Return the zone of a file, under its name if the file is a link into a folder of zones; UTC without the file."""
     try:
         _, found, name = str(Path(path).resolve()).rpartition("/zoneinfo/")
         with open(path, "rb") as file:
@@ -60,7 +60,7 @@ def _of_file(path: str) -> tzinfo:
 
 
 def offset_at(zone: tzinfo, moment: int) -> int:
-    """Seconds that the zone's clocks are ahead of UTC at a unix second.
+    """Return the seconds by which the zone's clocks are ahead of UTC at a unix second.
 
     Raises:
         OverflowError, ValueError: the moment is beyond the year 9999.
@@ -71,9 +71,9 @@ def offset_at(zone: tzinfo, moment: int) -> int:
 
 
 def first_change(zone: tzinfo, after: int, until: int) -> int | None:
-    """The first unix second in (after, until] with another offset than at ``after``; None if the offset stays.
+    """Return the first unix second in (after, until] with another offset than at ``after``; None if the offset stays.
 
-    Two changes within a day that cancel each other would be missed; no zone has had any.
+    It would miss two changes within a day that cancel each other; no zone has had such changes.
     """
     offset = offset_at(zone, after)
     while after < until:

@@ -14,7 +14,7 @@ MAX_DIFFERENCE_LINES: Final = 60
 
 
 def drift(text: str, path: Path) -> list[str]:
-    """The lines of a unified difference between a file and the text that it should have; none: it has it."""
+    """Return the lines of a unified difference between a file and the text that it should have; none if they agree."""
     if not path.exists():
         return [f"{path} does not exist"]
     before = path.read_text("utf-8").splitlines()

@@ -43,20 +43,20 @@ func anyArg(name string, content any) ({arg}, error) {{
 
 
 class _Field(NamedTuple):
-    """A field of an argument struct, and the argument that it is for."""
+    """A field of an argument struct, and the argument that it holds."""
 
     name: str
     spec: ArgumentSpec
 
 
 def go_code(tasks: Sequence[TaskSpec], *, source: str, package: str, flavour: Flavour) -> str:
-    """The text of a Go file, formatted as gofmt does.
+    """Return the text of a Go file, formatted as by gofmt.
 
     Args:
         tasks: the tasks, by name.
         source: the app, as the user named it.
         package: the name of the Go package.
-        flavour: whose types messages have.
+        flavour: the types of messages: those of Machinery v1 or v2, or the stubs' own.
     """
     prefix = "" if flavour == "none" else "tasks."
     names = unique((go_name(task.task) for task in tasks), RESERVED)
@@ -75,7 +75,7 @@ def go_code(tasks: Sequence[TaskSpec], *, source: str, package: str, flavour: Fl
 
 
 def _without_unused(shared: str, body: str) -> str:
-    """Leave out functions that are not called: staticcheck reports them."""
+    """Leave out functions that no code calls, since staticcheck reports them."""
     blocks = shared.split("\n\n")
     kept = [block for block in blocks if "func value[" not in block or "value[" in body]
     text = "\n\n".join(kept)
@@ -145,7 +145,7 @@ def _struct(task: TaskSpec, name: str, fields: Sequence[_Field]) -> str:
 
 
 def _about(spec: ArgumentSpec) -> str:
-    """The rest of a field's comment."""
+    """Return the rest of a field's comment, behind its name."""
     python = f"{spec.annotation} in Python" if spec.annotation else "not annotated in Python"
     if spec.packing == "msgpack":
         python += ", as MessagePack"
@@ -208,7 +208,7 @@ def _plain_arg(field: _Field, value: str) -> str:
 
 
 def _appended(task: TaskSpec, fields: Sequence[_Field], prefix: str) -> Iterator[str]:
-    """The lines that make a list of arguments of which some may be left out, or have to be converted."""
+    """Yield the lines that make a list of arguments of which some may be left out, or have to be converted."""
     if not fields:
         return
     required = sum(field.spec.required for field in fields)
@@ -250,7 +250,7 @@ def _optional(task: TaskSpec, field: _Field, prefix: str) -> Iterator[str]:
 
 
 def _one(field: _Field, value: str, indent: str, prefix: str) -> Iterator[str]:
-    """The lines that append one argument."""
+    """Yield the lines that append one argument."""
     convert = "jsonArg" if field.spec.packing == "json" else "anyArg" if field.spec.type is None else ""
     if not convert:
         yield f"{indent}list = append(list, {prefix}Arg{_plain_arg(field, value)})"
@@ -262,7 +262,7 @@ def _one(field: _Field, value: str, indent: str, prefix: str) -> Iterator[str]:
 
 
 def _literal(go: str, default: Any) -> str | None:
-    """A JSON value as a Go constant; None: it has none."""
+    """Return a JSON value as a Go constant; None if Go has no constant for it."""
     if default is None:
         return None
     text = _json(default)
@@ -317,7 +317,7 @@ def _result_type(spec: ResultSpec, prefix: str) -> str:
 
 
 def _value(spec: ResultSpec, index: int, count: int, prefix: str) -> str:
-    """The expression that reads one result."""
+    """Return the expression that reads one result."""
     go = spec.type or "any"
     if prefix:
         return f"value[{go}](values, {index}, {count})"

@@ -1,4 +1,4 @@
-"""Go code that all constructors and readers share, in two forms."""
+"""Go code that all constructors and readers share, in two versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["MACHINERY", "RESERVED", "STANDARD"]
 #: Identifiers of the shared code, which no task may have.
 RESERVED: Final = frozenset({"Arg", "Signature", "TaskResult", "TaskState", "ReadState", "Task"})
 
-#: With the types of Machinery's package ``tasks``.
+#: The code with the types of Machinery's package ``tasks``.
 MACHINERY: Final = """
 func value[T any](values []reflect.Value, index, count int) (T, error) {
 	var zero T
@@ -31,7 +31,7 @@ func checkCount(values []reflect.Value, count int) error {
 }
 """
 
-#: With types of its own, written from gearmesh's docs/reference/protocol.md.
+#: The code with types of its own, which follow gearmesh's docs/reference/protocol.md.
 STANDARD: Final = """
 // Arg is one argument of a task.
 type Arg struct {
@@ -40,7 +40,7 @@ type Arg struct {
 	Value any
 }
 
-// Signature is a message: one call of a task, and what follows it.
+// Signature is a message: one call of a task, and its follow-up tasks.
 type Signature struct {
 	UUID                        string
 	Name                        string
@@ -101,7 +101,7 @@ type TaskState struct {
 	TTL       int64
 }
 
-// ReadState reads a stored state. Results are there once State is SUCCESS, and Error once it is FAILURE.
+// ReadState reads a stored state. It has Results once State is SUCCESS, and an Error once State is FAILURE.
 func ReadState(stored []byte) (*TaskState, error) {
 	state := new(TaskState)
 	if err := json.Unmarshal(stored, state); err != nil {
@@ -115,7 +115,7 @@ func value[T any](values []TaskResult, index, count int, types ...string) (T, er
 	if err := checkCount(values, count); err != nil {
 		return found, err
 	}
-	if len(types) == 0 { // it may be any
+	if len(types) == 0 { // any type is allowed
 		types = []string{values[index].Type}
 	}
 	for _, name := range types {

@@ -41,10 +41,10 @@ def scan(folder: Path) -> tuple[list[TaskSpec], list[Problem]]:
     """Read all ``RegisterTask`` and ``RegisterTasks`` calls in a folder of Go code, tests and vendored code left out.
 
     Raises:
-        ConfigError: Go is not there, or the folder is not, or the code cannot be parsed.
+        ConfigError: Go or the folder does not exist, or the code cannot be parsed.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder with Go code")
+        raise ConfigError(f"{folder} is not a folder, expected one with Go code")
     go = os.environ.get("GEARMESH_GO") or shutil.which("go")
     if go is None:
         raise ConfigError(

@@ -25,7 +25,7 @@ class ResultSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         type: its Go type; None: not known.
-        annotation: the Python annotation; ``""`` for a task of Go's.
+        annotation: the Python annotation; ``""`` for a Go task.
     """
 
     type: str | None
@@ -38,13 +38,13 @@ class ResultSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArgumentSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One argument; the first fields are those of a ResultSpec.
+    """Describes one argument of a task; the first fields are those of a ResultSpec.
 
     Attributes:
-        name: the parameter's; ``""``: not known.
+        name: the name of the parameter; ``""``: not known.
         required: False: it may be left out.
-        variadic: any number of them.
-        default: the JSON value that counts if it is left out; None: None, or not known.
+        variadic: True: a call may have any number of such values.
+        default: the value, as JSON, if it is left out; None: the default is None, or not known.
     """
 
     type: str | None
@@ -64,13 +64,13 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Describes one task, in either language: its name, arguments and results.
 
     Attributes:
-        task: its name.
-        arguments: in order; a variadic one is the last.
-        results: in order; None: not known.
-        queue: where it is sent; None: the sender's default queue.
+        task: the name of the task.
+        arguments: its arguments, in order; a variadic one is the last.
+        results: its results, in order; None: not known.
+        queue: the queue to which it is sent; None: the sender's default queue.
         retries: its retry count.
-        source: where it was found, for people.
-        doc: the first line of its description.
+        source: file and line of its registration, for people; ``""``: not known.
+        doc: the first line of its docstring.
     """
 
     task: str
@@ -83,7 +83,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def of_app(app: App) -> list[TaskSpec]:
-    """The tasks that an app has registered, by name."""
+    """Return the tasks that an app has registered, sorted by name."""
     found = []
     for name, task in sorted(app.tasks.items()):
         queue = task.options.queue
@@ -122,7 +122,7 @@ def _argument(parameter: Parameter, *, variadic: bool = False) -> ArgumentSpec:
 
 
 def default_of(parameter: Parameter) -> Any:
-    """A parameter's default as a JSON value; None: it has none, or None, or one that has no Go type."""
+    """Return a parameter's default as a JSON value; None if it has no default, or None, or one without a Go type."""
     if parameter.default is MISSING or parameter.default is None:
         return None
     try:
@@ -136,19 +136,19 @@ def _result(slot: ValueCodec) -> ResultSpec:
 
 
 def of_json(data: bytes, name: str) -> list[TaskSpec]:
-    """The tasks of a manifest, by name.
+    """Return the tasks of a manifest, sorted by name.
 
     Args:
         data: a list of tasks, as ``gearmesh tasks --json`` prints it.
-        name: the manifest's, for errors.
+        name: the name of the manifest, for errors.
 
     Raises:
-        ConfigError: it is no manifest, or a type in it is none of Machinery's.
+        ConfigError: the data is not a manifest, or Machinery does not know a type in it.
     """
     try:
         tasks = msgspec.json.decode(data, type=list[TaskSpec])
     except msgspec.MsgspecError as exc:
-        raise ConfigError(f"{name} is no manifest as 'gearmesh tasks --json' prints it: {exc}") from None
+        raise ConfigError(f"{name} is not a manifest as 'gearmesh tasks --json' prints it: {exc}") from None
     for task in tasks:
         _check(task, name)
     tasks.sort(key=lambda task: task.task)
@@ -163,7 +163,7 @@ def _check(task: TaskSpec, name: str) -> None:
     for spec in specs:
         if spec.type is not None and spec.type not in TYPES:
             raise ConfigError(
-                f"{name}, task {task.task!r}: {spec.type!r} is no Go type that Machinery can carry"
+                f"{name}, task {task.task!r}: {spec.type!r} is not a Go type that Machinery can carry"
             )
     if any(argument.variadic for argument in task.arguments[:-1]):
         raise ConfigError(f"{name}, task {task.task!r}: a variadic argument is not the last one")

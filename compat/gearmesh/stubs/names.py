@@ -1,4 +1,4 @@
-"""Identifiers of Go and Python, from names of tasks and parameters."""
+"""Makes identifiers of Go and Python from names of tasks and parameters."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _WORDS: Final = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def go_name(name: str) -> str:
-    """An exported Go identifier: ``shop.resize_image`` is ``ShopResizeImage``."""
+    """Make an exported Go identifier: ``shop.resize_image`` becomes ``ShopResizeImage``."""
     words = [word for word in _WORDS.split(name) if word]
     joined = "".join(word[:1].upper() + word[1:] for word in words)
     return joined if joined[:1].isalpha() else f"X{joined}"
 
 
 def python_name(name: str) -> str:
-    """A Python identifier: ``shop.resizeImage`` is ``shop_resizeImage``, ``import`` is ``import_``."""
+    """Make a Python identifier: ``shop.resizeImage`` becomes ``shop_resizeImage``, ``import`` becomes ``import_``."""
     joined = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_") or "task"
     joined = joined if not joined[0].isdigit() else f"x_{joined}"
     return f"{joined}_" if keyword.iskeyword(joined) else joined
 
 
 def unique(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
-    """The names, each once: a second one of a name, and one that is taken, gets a number."""
+    """Return the names, each only once: a repeated name, or one that is taken, gets a number at its end."""
     seen = set(taken)
     found = []
     for name in names:

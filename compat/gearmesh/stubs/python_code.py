@@ -24,7 +24,7 @@ MAX_LINE_CHARS: Final = 110
 
 
 def python_code(tasks: Sequence[TaskSpec], *, source: str) -> str:
-    """The text of a Python module.
+    """Return the text of a Python module.
 
     Args:
         tasks: the tasks, by name.
@@ -77,7 +77,7 @@ def _function(task: TaskSpec, name: str) -> str:
     if len(line) > MAX_LINE_CHARS:
         rows = "".join(f"    {each},\n" for each in parameters)
         line = f"def _{name}(\n{rows}) -> {result}:"
-    # Without the line: it changes with every line above it.
+    # The comment has no line number, since each change above the registration would change it.
     about = f"    # {task.source.partition(':')[0]}\n" if task.source else ""
     return f"{line}\n{about}    raise NotImplementedError\n"
 

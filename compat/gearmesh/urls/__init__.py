@@ -1,14 +1,14 @@
-"""gearmesh.urls: reads broker, backend and lock URLs in Machinery's forms, and shows one without its password.
+"""gearmesh.urls: reads broker, backend and lock URLs in Machinery's forms, and shows URLs without their passwords.
 
 - ``parse`` finds the reader for a scheme: ``redis`` (also sockets, clusters and sentinels), ``amqp``, ``stores``
-  (Memcache, MongoDB), ``dynamodb``, ``sqs``; the schemes of plug-ins and those without a server stay as they are.
+  (Memcache, MongoDB), ``dynamodb``, ``sqs``, ``pubsub``; it does not read the rest of a plug-in's URL.
 - Each reader returns a frozen target (``RedisTarget``, ``AMQPTarget``, …), which knows the keyword arguments of the
   client libraries.
 - ``given`` splits a URL into its parts and words the errors about it, ``addresses`` writes ``host:port``.
 - ``hiding`` replaces passwords in URLs, and in any text that may hold one.
 
-Begin with :func:`parse`, whose docstring has all forms. A form that Go reads is read in the same way here, apart from
-those that Go reads as something other than the user meant, which are errors.
+Begin with :func:`parse`, whose docstring has all forms. gearmesh reads each form as Go does. It refuses those that Go
+reads in another way than the user meant.
 
 Nothing here connects to a server. No error shows a password, not even one that was written in the wrong place.
 """

@@ -6,10 +6,10 @@ __all__ = ["bracketed", "shown_address"]
 
 
 def bracketed(host: str) -> str:
-    """A host in the form before a colon and a port: an IPv6 address has brackets, once."""
+    """Return a host as it stands before a colon and a port: an IPv6 address gets brackets, unless it has them."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def shown_address(host: str, port: int) -> str:
-    """``host:port``, an IPv6 address in brackets."""
+    """Return ``host:port``, with an IPv6 address in brackets."""
     return f"{bracketed(host)}:{port}"

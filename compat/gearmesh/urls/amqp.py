@@ -20,7 +20,7 @@ class AMQPTarget:
     """The address and login of one RabbitMQ.
 
     Attributes:
-        host: name or address, an IPv6 address without brackets.
+        host: name or address; an IPv6 address has no brackets.
         port: TCP port.
         username: left out of ``repr``, as ``redact`` does.
         password: left out of ``repr``.
@@ -36,11 +36,11 @@ class AMQPTarget:
     tls: bool = False
 
     def to_kombu(self) -> dict[str, Any]:
-        """Keyword arguments of ``kombu.Connection``, without ``transport``; they suit ``pyamqp``, too."""
+        """Return keyword arguments of ``kombu.Connection``, without ``transport``; they suit ``pyamqp``, too."""
         return {"hostname": bracketed(self.host), "port": self.port, **self._login()}
 
     def to_amqp(self) -> dict[str, Any]:
-        """Keyword arguments of ``amqp.Connection``."""
+        """Return keyword arguments of ``amqp.Connection``."""
         return {"host": shown_address(self.host, self.port), "login_method": "PLAIN", **self._login()}
 
     def _login(self) -> dict[str, Any]:
@@ -53,13 +53,13 @@ class AMQPTarget:
 
 
 def parse_amqp(given: GivenURL) -> AMQPTarget:
-    """Read ``amqp[s]://[user[:password]@]host[:port][/virtual-host]``; all parts percent-decoded.
+    """Read ``amqp[s]://[user[:password]@]host[:port][/virtual-host]``, and percent-decode all parts.
 
-    Go: without user and password it is guest; no path, and a path of ``/``, mean the virtual host ``/``.
+    Go: user and password are ``guest`` by default; no path, and a path of ``/``, mean the virtual host ``/``.
     Stricter than Go: options after ``?`` are an error.
 
     Raises:
-        ConfigError: the message names the role, the URL without its password, and what was expected.
+        ConfigError: the message names the role, the URL without its password, and the expected form.
     """
     userinfo, address, path = given.split()
     if "," in address:

@@ -11,7 +11,7 @@ from gearmesh.urls.given import GivenURL
 
 __all__ = ["DynamoDBTarget", "parse_dynamodb"]
 
-#: The host of a region's DynamoDB, which every AWS client knows by itself.
+#: The host of a region's DynamoDB; every AWS client knows it from the region.
 _AWS_HOST: Final = re.compile(
     r"dynamodb\.([a-z]{2}(?:-[a-z]+)+-[0-9]+)\.amazonaws\.com(?:\.cn)?", re.IGNORECASE
 )
@@ -25,8 +25,8 @@ class DynamoDBTarget:
 
     Attributes:
         region: the AWS region; ``""``: that of the environment, as for every AWS client.
-        endpoint: the URL that requests go to; ``""``: the region's own, or AWS_ENDPOINT_URL where that is set.
-        emulator: it is a URL with ``http``, so no AWS: it needs no credentials.
+        endpoint: the URL for requests; ``""``: AWS_ENDPOINT_URL if it is set, else the region's own.
+        emulator: True: the URL begins with ``http://``, so it is not AWS and needs no credentials.
         scheme: ``"https"`` or ``"http"``.
     """
 
@@ -37,7 +37,7 @@ class DynamoDBTarget:
 
     @property
     def url(self) -> str:
-        """A URL that means the same."""
+        """A URL with the same meaning."""
         return self.endpoint or (
             "https://dynamodb" + (f".{self.region}.amazonaws.com" if self.region else "")
         )
@@ -46,9 +46,9 @@ class DynamoDBTarget:
 def parse_dynamodb(given: GivenURL) -> DynamoDBTarget:
     """Read ``https://dynamodb.REGION.amazonaws.com``, ``https://dynamodb``, or ``http://host:port`` of an emulator.
 
-    Go: any URL that begins with ``https://dynamodb`` means DynamoDB. Go looks at nothing behind that: region, endpoint
-    and credentials come from the AWS environment, or from a client that the program makes. Here a region in the URL
-    counts, and so does a host that is not AWS's. ``https://dynamodb`` alone leaves all to the environment, in both.
+    Go: any URL that begins with ``https://dynamodb`` means DynamoDB. Go ignores the rest of the URL: region, endpoint
+    and credentials come from the AWS environment, or from a client that the program makes. gearmesh uses a region in
+    the URL, and a host that is not AWS's. ``https://dynamodb`` alone leaves everything to the environment, in both.
 
     Raises:
         ConfigError: the URL holds a login, a path, or a host that Machinery would not take for DynamoDB.
@@ -56,11 +56,11 @@ def parse_dynamodb(given: GivenURL) -> DynamoDBTarget:
     login, address, path = given.split()
     if login:
         raise given.wrong(
-            "a login in the URL; AWS credentials belong in the environment or in a client of yours"
+            "a login in the URL; AWS credentials belong in the environment or in your own client"
         )
     if path:
         raise given.wrong(
-            "a path after the host; the tables are named by dynamodb.task_states_table and dynamodb.group_metas_table"
+            "a path after the host; dynamodb.task_states_table and dynamodb.group_metas_table name the tables"
         )
     if given.scheme == "http":
         host, port = given.address(address, 80)

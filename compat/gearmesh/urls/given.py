@@ -1,4 +1,4 @@
-"""A URL as it was given: its parts, and the errors about it."""
+"""A URL as the user gave it: its parts, and the errors about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearmesh.urls.hiding import HOST, redact
 
 __all__ = ["GivenURL"]
 
-#: A name that can be looked up: docker's names have underscores, and names of other scripts are encoded by Python.
+#: A host name: Docker's names have underscores, and Python encodes letters of other scripts.
 _NAME = re.compile(r"[\w.-]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -25,7 +25,7 @@ class GivenURL(NamedTuple):
     scheme: str
 
     def wrong(self, text: str) -> ConfigError:
-        """The error for a fault of the URL, which it shows without its password."""
+        """Return the error for a fault of the URL. It shows the URL without its password."""
         return ConfigError(f"{self.role}: {redact(self.url)!r}: {text}")
 
     @property
@@ -34,7 +34,7 @@ class GivenURL(NamedTuple):
         return self.url.partition("://")[2]
 
     def split(self) -> tuple[str, str, str]:
-        """Split it into ``userinfo@``, address and path; of these, only the userinfo may hold an ``@``."""
+        """Split the URL into ``userinfo@``, address and path; only the userinfo may hold an ``@``."""
         if "?" in self.rest or "#" in self.rest:
             raise self.wrong("options after '?' or '#' are not supported; in a password write %3F and %23")
         authority, _, path = self.rest.partition("/")
@@ -44,11 +44,11 @@ class GivenURL(NamedTuple):
         return userinfo + at, address, path
 
     def address(self, text: str, port: int) -> tuple[str, int]:
-        """Read ``host[:port]``; an IPv6 address stands in brackets and comes out without them.
+        """Read ``host[:port]``; an IPv6 address must stand in brackets, and is returned without them.
 
         Args:
             text: an empty host means localhost. The error does not quote it, since it may be a part of a password.
-            port: the default.
+            port: the default port.
         """
         match = HOST.fullmatch(text)
         if match is None:
@@ -61,8 +61,8 @@ class GivenURL(NamedTuple):
                 raise self.wrong("expected an IPv6 address in the [brackets]") from None
         elif not _NAME.fullmatch(host):
             raise self.wrong(
-                "expected host:port, but the host holds a character that no name of a host has: expected letters, "
-                "digits, '.', '-' and '_'"
+                "expected host:port, but the host has a character that no host name has: expected letters, digits, "
+                "'.', '-' and '_'"
             )
         number = int((match[2] or str(port))[:9])
         if not 0 < number < 65536:
@@ -70,7 +70,7 @@ class GivenURL(NamedTuple):
         return host.strip("[]") or "localhost", number
 
     def decoded(self, what: str, *parts: str) -> tuple[str, ...]:
-        """Percent-decode parts of the URL; ``what`` names them."""
+        """Percent-decode parts of the URL; ``what`` is the noun for them in errors."""
         if any(map(_BAD_ESCAPE.search, parts)):
             raise self.wrong(f"'%' in {what} without two hex digits; write %25 for a percent sign")
         try:

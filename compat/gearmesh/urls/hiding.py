@@ -18,15 +18,15 @@ _MASK = "***"
 
 
 def redact(url: str) -> str:
-    """The URL with ``***`` in place of user and password, or of all that may be one.
+    """Return the URL with ``***`` in place of the user, the password, and any text that may be a password.
 
-    The user name goes, too: in ``redis://pass:word@host`` it is a part of the password.
+    It hides the user name, too, because in ``redis://pass:word@host`` that is a part of the password.
     """
     if url in WORDS:
         return url
     match = SCHEME.match(url)
     if match is None:
-        return _MASK  # it may be a secret in the wrong place
+        return _MASK  # the text may be a secret in the wrong place
     scheme = match[0]
     rest = url[len(scheme) :]
     userinfo, at, tail = rest.rpartition("@")
@@ -35,11 +35,11 @@ def redact(url: str) -> str:
             return f"{scheme}{_MASK}@{tail}"
         return url if rest.startswith("/") else f"{scheme}{_MASK}"
     if "?" in userinfo or "#" in userinfo:
-        return f"{scheme}{_MASK}"  # the end of the password is not known
+        return f"{scheme}{_MASK}"  # nothing shows where the password ends
     tail = _SECRET_OPTION.sub(rf"\1{_MASK}", tail)
     if at:
         return f"{scheme}{_MASK}@{tail}"
-    # "redis://user:password" without a host: the word in place of a port is none.
+    # In "redis://user:password" the host is missing, and the word in the port's place is not a number.
     hosts = tail.partition("/")[0].split(",")
     if len(hosts) == 1 and not HOST.fullmatch(hosts[0]):
         return f"{scheme}{hosts[0].partition(':')[0]}:{_MASK}"
@@ -49,9 +49,9 @@ def redact(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """Any text (a log line, a traceback) with ``***`` for the part before ``@`` in URLs.
+    """Return any text (a log line, a traceback) with ``***`` for the part before ``@`` in URLs.
 
-    The time it takes grows with the length of the text only: a message may hold a megabyte without a space.
+    It takes linear time, since a message may hold a megabyte without a space.
     """
     return _WORD.sub(_redact_word, text) if "://" in text else text
 

@@ -26,7 +26,7 @@ Role = Literal["broker", "backend", "lock"]
 class PlainTarget:
     """A URL of a scheme and perhaps a name: ``memory://tests``, ``eager``, ``null``.
 
-    For the scheme of a plugin, ``rest`` is all that follows ``://``; it may hold a password.
+    ``rest`` is the text behind ``://``. In the URL of a plugin it may hold a password.
     """
 
     scheme: str
@@ -52,7 +52,7 @@ _READERS: dict[str, Callable[[GivenURL], Target]] = {
 }
 #: Schemes of servers that are brokers only.
 _BROKER_READERS: Final[dict[str, Callable[[GivenURL], Target]]] = {"gcppubsub": parse_pubsub}
-#: Schemes that say nothing of the kind of server: the role does.
+#: Schemes whose kind of server depends on the role of the URL.
 _HTTP_SCHEMES: Final = ("https", "http")
 _HTTP_READERS: dict[Role, Callable[[GivenURL], Target]] = {"broker": parse_sqs, "backend": parse_dynamodb}
 _BUILT_IN: dict[Role, tuple[str, ...]] = {
@@ -71,7 +71,7 @@ _ENTRY_POINTS: dict[Role, str] = {
 _SECOND_URL = re.compile(
     r"([;,|\s]+)(?:rediss?|redis\+socket|amqps?|memcache|mongodb(?:\+srv)?|gcppubsub)://", re.IGNORECASE
 )
-#: Schemes that other libraries have for servers that are known here.
+#: Schemes by which other libraries call servers that gearmesh knows, with the advice for the error.
 _ALIASES: Final = {
     **dict.fromkeys(("pyamqp", "librabbitmq", "rabbitmq", "rpc"), "for RabbitMQ write amqp://"),
     **dict.fromkeys(
@@ -90,15 +90,17 @@ _ALIASES: Final = {
 
 
 def known_schemes(role: Role) -> tuple[str, ...]:
-    """The schemes that a URL of this role may have: the built-in ones, then the plugins'."""
-    from importlib.metadata import entry_points  # it takes a tenth of the time to import gearmesh
+    """Return the schemes that a URL of this role may have: the built-in ones, then those of plugins."""
+    from importlib.metadata import (
+        entry_points,
+    )  # this import would take a tenth of the time of importing gearmesh
 
     plugins = sorted({point.name for point in entry_points(group=_ENTRY_POINTS[role])})
     return (*_BUILT_IN[role], *(name for name in plugins if name not in _BUILT_IN[role]))
 
 
 def scheme_of(url: str, role: Role = "broker") -> str:
-    """The scheme, in lower case. Raises ConfigError if the URL has none."""
+    """Return the scheme, in lower case. Raises ConfigError if the URL has none."""
     if url in WORDS:
         return url
     if match := SCHEME.match(url):
@@ -120,20 +122,22 @@ def parse(url: str, role: Role = "broker") -> Target:
     for a broker ``https://sqs.REGION.amazonaws.com/ACCOUNT`` or ``gcppubsub://project/subscription``,
     ``memory[://name]``, ``eager[://]``, ``null[://]``.
 
-    Stricter than Go on purpose: a database that is no number, options after ``?`` and a second
-    ``@`` of the socket form are errors here, where Go uses another server or database than the user meant.
+    gearmesh is stricter than Go on purpose: a database that is not a number, options after ``?`` and a
+    second ``@`` in the socket form are errors. Go would use another server or database than the user meant.
 
     Raises:
-        ConfigError: the message names the role, the URL without its password, and what was expected.
+        ConfigError: the message names the role, the URL without its password, and the expected form.
     """
     if url != url.strip():
         raise ConfigError(
-            f"{role}: {redact(url.strip())!r} stands between white space, expected the URL alone"
+            f"{role}: {redact(url.strip())!r} has white space around it, expected the URL alone"
         )
     scheme = scheme_of(url, role)
     rest = url.partition("://")[2]
     if (second := _SECOND_URL.search(rest)) is not None:
-        several = f"; of several brokers, set multiple_broker_separator to {second[1]!r}" * (role == "broker")
+        several = f"; for several brokers, set multiple_broker_separator to {second[1]!r}" * (
+            role == "broker"
+        )
         raise ConfigError(f"{role}: {redact(url)!r} holds a second URL, expected one{several}")
     if scheme not in _BUILT_IN[role]:
         known = known_schemes(role)

@@ -10,14 +10,14 @@ from gearmesh.urls.given import GivenURL
 
 __all__ = ["PubSubTarget", "parse_pubsub"]
 
-#: A project's id, and a domain in front of it where the organisation is an old one.
+#: A project's id. Ids of old organisations have a domain in front.
 _PROJECT: Final = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{2,62}")
 _SUBSCRIPTION: Final = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
 
 
 @dataclass(frozen=True, slots=True)
 class PubSubTarget:
-    """A subscription of Google Pub/Sub, through which the default queue is read.
+    """The subscription of Google Pub/Sub through which workers read the default queue.
 
     Attributes:
         project: the id of the project that has the topics and subscriptions.
@@ -29,7 +29,7 @@ class PubSubTarget:
     scheme: str = "gcppubsub"
 
     def to_kombu(self) -> dict[str, Any]:
-        """Keyword arguments of ``kombu.Connection``."""
+        """Return keyword arguments of ``kombu.Connection``."""
         return {"hostname": f"gcppubsub://{self.project}/{self.subscription}"}
 
 
@@ -39,6 +39,6 @@ def parse_pubsub(given: GivenURL) -> PubSubTarget:
     if not _PROJECT.fullmatch(project) or not _SUBSCRIPTION.fullmatch(subscription):
         raise given.wrong(
             "expected gcppubsub://PROJECT/SUBSCRIPTION, a project's id and a subscription's name without a path; "
-            "credentials are not in the URL (set GOOGLE_APPLICATION_CREDENTIALS)"
+            "credentials do not belong in the URL (set GOOGLE_APPLICATION_CREDENTIALS)"
         )
     return PubSubTarget(project, subscription)

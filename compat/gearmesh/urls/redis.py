@@ -24,14 +24,14 @@ class RedisTarget:
     """The address and login of a Redis: of one server, or of the first of several cluster nodes or sentinels.
 
     Attributes:
-        host: name or address; ``""`` when ``path`` is set.
-        port: TCP port; 0 when ``path`` is set.
+        host: name or address; ``""`` if ``path`` is set.
+        port: TCP port; 0 if ``path`` is set.
         db: database number.
-        username: ACL user; ``""`` for the default user. Left out of ``repr``, as ``redact`` does.
-        password: ``""`` for none. Left out of ``repr``.
+        username: ACL user; ``""``: the default user. Left out of ``repr``, as ``redact`` does.
+        password: the password; ``""``: there is none. Left out of ``repr``.
         tls: the connection is TLS, with the system's certificates (``rediss://``).
-        path: a Unix socket's path; ``""`` for TCP.
-        others: more hosts and their ports: a cluster's nodes, or sentinels.
+        path: the path of a Unix socket; ``""``: the connection is TCP.
+        others: further hosts and their ports, which are cluster nodes or sentinels.
     """
 
     host: str = "localhost"
@@ -54,10 +54,10 @@ class RedisTarget:
         return self.path or ",".join(shown_address(host, port) for host, port in self.nodes)
 
     def topology(self, master_name: str = "", cluster_enabled: bool = False) -> Topology:
-        """The kind of servers at the address, by the settings of these names.
+        """Return the kind of servers at the address, by the settings of these names.
 
-        Go: with a master's name the hosts are sentinels, unless ``cluster_enabled`` is set; several hosts without
-        one are a cluster. A cluster has no databases, so the URL's is ignored.
+        Go: with a master's name the hosts are sentinels, unless ``cluster_enabled`` is set. Several hosts without a
+        master's name are a cluster. A cluster has no databases, so the number in the URL is ignored.
 
         Raises:
             ConfigError: the settings contradict the URL.
@@ -73,7 +73,7 @@ class RedisTarget:
         return "cluster"
 
     def to_kombu(self) -> dict[str, Any]:
-        """Keyword arguments of ``kombu.Connection``, without ``transport``.
+        """Return keyword arguments of ``kombu.Connection``, without ``transport``.
 
         A Unix socket is a hostname that starts with ``/``; the database is the virtual host.
         """
@@ -87,7 +87,7 @@ class RedisTarget:
         }
 
     def to_redis_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``) for the first host."""
+        """Return keyword arguments of ``redis.Redis`` (and of ``redis.asyncio.Redis``) for the first host."""
         login = {"username": self.username, "password": self.password, "ssl": self.tls}
         place = {"unix_socket_path": self.path} if self.path else {"host": self.host, "port": self.port}
         return {"db": self.db, **place, **{name: value for name, value in login.items() if value}}
@@ -108,17 +108,18 @@ def _parse_tcp(given: GivenURL) -> RedisTarget:
 
 
 def _parse_several(given: GivenURL) -> RedisTarget:
-    """Read a URL of several hosts.
+    """Read a URL with several hosts.
 
-    Go: it is split at the commas first; user and password are before the first host and literal, the database is
-    after the last host."""
+    Go: splits the URL at its commas first. User and password stand before the first host, and are not percent-decoded;
+    the database stands after the last host.
+    """
     first, *more = given.rest.split(",")
     more[-1], _, path = more[-1].partition("/")
     userinfo, _, first = first.rpartition("@")
     if any("@" in part for part in (*more, path)):
         raise given.wrong(
-            "'@' after a comma; of several hosts user and password stand before the first, and can't hold a "
-            "comma (of one host write it as %2C)"
+            "'@' after a comma; with several hosts, user and password stand before the first, and can't hold a "
+            "comma (with one host, write it as %2C)"
         )
     if any("/" in part for part in (first, *more)):
         raise given.wrong("'/' after a host that is not the last; the database stands after the last")
@@ -135,7 +136,7 @@ def _parse_socket(given: GivenURL) -> RedisTarget:
     userinfo, _, address = given.rest.rpartition("@")
     if "@" in userinfo:
         raise given.wrong("more than one '@'; neither password nor path can hold one in this form")
-    # Go: a database stands only after ":/"; in /a.sock/3 the 3 is a part of the path.
+    # Go: only ":/" begins a database; in /a.sock/3 the 3 is a part of the path.
     path, colon, db = address.partition(":")
     if not path.startswith("/"):
         raise given.wrong("expected redis+socket://[[user:]password@]/path/to/redis.sock[:/db]")
@@ -145,7 +146,7 @@ def _parse_socket(given: GivenURL) -> RedisTarget:
 
 
 def _login(userinfo: str) -> tuple[str, str]:
-    """User and password. Go: a lone word before @ is the password."""
+    """Return user and password. Go: a lone word before @ is the password."""
     user, colon, password = userinfo.partition(":")
     return (user, password) if colon else ("", userinfo)
 

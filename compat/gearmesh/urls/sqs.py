@@ -13,7 +13,7 @@ __all__ = ["SQSTarget", "parse_sqs"]
 
 #: Go: any value of this variable allows endpoints whose name does not begin with "sqs", such as an emulator's.
 ANY_ENDPOINT: Final = "DISABLE_STRICT_SQS_CHECK"
-#: The host names of SQS, those of private endpoints included, and the region in them.
+#: The host names of SQS and of its private endpoints, with the region in them.
 _REGION: Final = re.compile(
     r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.|^([a-z0-9-]+)\.queue\.amazonaws\.", re.ASCII
 )
@@ -25,8 +25,8 @@ class SQSTarget:
 
     Attributes:
         endpoint: scheme, host and port: the endpoint of an SQS client.
-        account: the path that queue URLs begin with, the account's number; ``""``: none.
-        region: the region that the host names; ``""``: it names none.
+        account: the account's number, which is the beginning of the path of queue URLs; ``""``: the URL has none.
+        region: the region in the host name; ``""``: the name has none.
     """
 
     endpoint: str
@@ -41,7 +41,7 @@ class SQSTarget:
 def parse_sqs(given: GivenURL) -> SQSTarget:
     """Read ``https://sqs.REGION.amazonaws.com/ACCOUNT``.
 
-    Any other http or https URL is allowed if the variable ``DISABLE_STRICT_SQS_CHECK`` is set.
+    The environment variable ``DISABLE_STRICT_SQS_CHECK`` allows any other http or https URL. Raises ConfigError.
     """
     userinfo, address, path = given.split()
     if userinfo:

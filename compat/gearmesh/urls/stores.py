@@ -11,7 +11,7 @@ from gearmesh.urls.given import GivenURL
 
 __all__ = ["MemcacheTarget", "MongoTarget", "parse_memcache", "parse_mongodb"]
 
-#: The option of ours in a MongoDB URL. Go's driver ignores unknown options.
+#: gearmesh's own option in a MongoDB URL. Go's driver ignores unknown options.
 _DATABASE: Final = "database"
 #: The names that MongoDB allows for a database on every system.
 _DATABASE_NAME: Final = re.compile(r"[^/\\. \"$*<>:|?\0]{1,63}")
@@ -22,8 +22,8 @@ class MemcacheTarget:
     """The addresses of the memcached servers of one URL.
 
     Attributes:
-        servers: ``(host, port)``, or the path of a Unix socket with port 0. The order is the URL's, and a server may
-            be there twice: both decide on which server a key is.
+        servers: ``(host, port)``, or the path of a Unix socket with port 0. They have the order of the URL, and one may
+            be there twice, because the list decides which server holds a key.
     """
 
     servers: tuple[tuple[str, int], ...]
@@ -35,9 +35,9 @@ class MongoTarget:
     """The address of a MongoDB deployment.
 
     Attributes:
-        url: the URL for its drivers. Left out of ``repr``.
+        url: the URL for MongoDB's drivers. Left out of ``repr``.
         database: the database of states; ``""``: the URL names none.
-        scheme: ``"mongodb"``, or ``"mongodb+srv"`` if DNS knows the hosts.
+        scheme: ``"mongodb"``, or ``"mongodb+srv"`` if DNS has the list of hosts.
     """
 
     url: str = field(repr=False)
@@ -66,11 +66,11 @@ def parse_memcache(given: GivenURL) -> MemcacheTarget:
 def parse_mongodb(given: GivenURL) -> MongoTarget:
     """Read ``mongodb[+srv]://[user:password@]host[:port][,…][/logins][?options]``.
 
-    The options are MongoDB's own (``authSource``, ``tls``, ``tlsCAFile``, ``replicaSet``, …) and one of ours:
-    ``database``. Go: the path names the database in which the user is looked up, and not the one of states.
+    The options are MongoDB's own (``authSource``, ``tls``, ``tlsCAFile``, ``replicaSet``, …) and gearmesh's
+    ``database``. Go: the path names the database in which the user is looked up, and not that of the states.
 
     Raises:
-        ConfigError: the message has no part of the URL that may be a password.
+        ConfigError: the URL is wrong. The message has no part of it that may be a password.
     """
     scheme = given.scheme
     head, _, query = given.url.partition("?")
@@ -85,7 +85,7 @@ def parse_mongodb(given: GivenURL) -> MongoTarget:
         if not _DATABASE_NAME.fullmatch(database):
             raise given.wrong(f"database is {database!r}, expected a database's name")
     if rest and "/" not in head.partition("://")[2]:
-        head += "/"  # some drivers insist on it before options
+        head += "/"  # some drivers need a slash before the options
     bare = f"{head}?{'&'.join(rest)}" if rest else head
     if fault := _complaint(bare, scheme):
         raise given.wrong(
@@ -96,7 +96,7 @@ def parse_mongodb(given: GivenURL) -> MongoTarget:
 
 
 def _complaint(url: str, scheme: str) -> str:
-    """The fault of a URL in words that quote nothing of it; ``""`` if it has none."""
+    """Return the fault of a URL, without any of its text; ``""`` if it has none."""
     where = url.partition("?")[0].partition("://")[2]
     if "@" in url.partition("?")[2]:
         return "'@' after a '?'; in a password write %3F for '?'"
@@ -105,15 +105,15 @@ def _complaint(url: str, scheme: str) -> str:
     if scheme == "mongodb+srv":
         hosts = where.partition("/")[0].rpartition("@")[2]
         if not re.fullmatch(r"[^\s,:/\[\]]+\.[^\s,:/\[\]]+", hosts):
-            return "it has to name one host, without a port, that DNS knows the others of"
-        # DNS is not asked here: the rest has the form of an ordinary URL.
+            return "it must have one host name, without a port, under which DNS lists the hosts"
+        # This check does not ask DNS. The rest has the form of an ordinary URL.
         url = url.replace("mongodb+srv://", "mongodb://", 1)
         url = re.sub(r"(?i)[?&](srvServiceName|srvMaxHosts)=[^&]*", "", url)
     if (trouble := _trouble(url)) is None:
         return ""
     if isinstance(trouble, OSError):
         return "a file that it names can't be read"
-    # pymongo's texts quote options, and parts of a supposed port: only certain names are repeated.
+    # pymongo's errors quote options, and parts of a supposed port, so only an option's name is repeated.
     for option in re.split("[&;]", url.partition("?")[2]):
         name = option.partition("=")[0]
         if re.fullmatch("[A-Za-z]+", name) and _trouble(f"mongodb://host/?{option}") is not None:
@@ -122,7 +122,7 @@ def _complaint(url: str, scheme: str) -> str:
 
 
 def _trouble(url: str) -> Exception | None:
-    """The complaint of pymongo about a URL."""
+    """Return pymongo's error about a URL; None if it accepts the URL."""
     from pymongo.errors import PyMongoError
     from pymongo.uri_parser import parse_uri
 

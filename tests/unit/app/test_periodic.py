@@ -100,7 +100,7 @@ def test_a_deep_chain_as_it_is_on_the_wire(app: App) -> None:
     [
         ("* * * *", {}, "periodic 'x': spec '* * * *': 4 fields, expected five"),
         ("@daily", {"tz": "Nope"}, "periodic 'x': spec '@daily', tz: time zone 'Nope'"),
-        ("TZ=UTC @daily", {"tz": "UTC"}, "expected one of both"),
+        ("TZ=UTC @daily", {"tz": "UTC"}, "expected only one of them"),
         ("@daily", {"name": ""}, "name is '', expected text"),
         ("@daily", {"name": "a}b"}, "lock (of program, name and spec) is 'machinery_lock_a}b@daily'"),
         ("@daily", {"catch_up": -1}, "catch_up is -1, expected a number of firings"),

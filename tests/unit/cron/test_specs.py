@@ -31,7 +31,7 @@ def times(spec: str, start: str, zone: str = "UTC", count: int = 3) -> list[str]
     ("spec", "says"),
     [
         ("0 0 * * 7", "day of week '7': expected numbers from 0 to 6"),
-        ("0 22-2 * * *", "hour '22-2': expected numbers from 0 to 23, the lesser one first"),
+        ("0 22-2 * * *", "hour '22-2': expected numbers from 0 to 23, the smaller one first"),
         ("0 0 1 januar *", "month 'januar': expected a number from 1 to 12, or one of jan feb"),
         ("*/0 * * * *", "minute '*/0': expected a whole number above 0 behind '/'"),
         ("* * * * * *", "6 fields, expected five: minute, hour, day of month, month, day of week"),
@@ -172,7 +172,7 @@ def test_a_spec_names_its_zone() -> None:
     schedule = parse(in_zone("0 6 * * *", "Asia/Tokyo"))
     assert isinstance(schedule, Calendar)
     assert schedule.next(START) == gotime.parse("2024-03-01T06:00:00+09:00")
-    with pytest.raises(ConfigError, match="one of both"):
+    with pytest.raises(ConfigError, match="only one of them"):
         in_zone("TZ=UTC 0 6 * * *", "Asia/Tokyo")
     with pytest.raises(ConfigError, match="'Nope'"):
         in_zone("0 6 * * *", "Nope")

@@ -144,7 +144,7 @@ def test_urls_of_other_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "x" * 81, "jobs.other", "é", ".fifo"])
 def test_names_that_sqs_does_not_allow(name: str) -> None:
-    with pytest.raises(ConfigError, match="SQS allows no other name"):
+    with pytest.raises(ConfigError, match="SQS allows no other names"):
         Config(broker="https://sqs.eu-central-1.amazonaws.com/1", default_queue=name)
 
 

@@ -342,7 +342,7 @@ def test_registrations_are_found(go: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_folder_without_go_code(go: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEARMESH_GO", go)
     assert scan(tmp_path) == ([], [])
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder, expected one with Go code"):
         scan(tmp_path / "none")
     (tmp_path / "x.go").write_text("this is no Go")
     with pytest.raises(ConfigError, match="expected 'package'"):
@@ -402,8 +402,8 @@ def test_a_queue_for_the_tasks_that_name_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (b"{}", "is no manifest as 'gearmesh tasks --json' prints it"),
-        (b'[{"task": "a", "arguments": [{"type": "map"}]}]', "task 'a': 'map' is no Go type"),
+        (b"{}", "is not a manifest as 'gearmesh tasks --json' prints it"),
+        (b'[{"task": "a", "arguments": [{"type": "map"}]}]', "task 'a': 'map' is not a Go type"),
         (b'[{"task": "a"}, {"task": "a"}]', "has the task 'a' twice"),
         (
             b'[{"task": "a", "arguments": [{"type": "int", "variadic": true}, {"type": "int"}]}]',

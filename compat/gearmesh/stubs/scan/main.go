@@ -51,7 +51,7 @@ type pack struct {
 	types   map[string]*ast.TypeSpec
 }
 
-// function is the type of a function, and where its types are to be looked up.
+// function is the type of a function, and the file and folder in which the names of its types are found.
 type function struct {
 	kind *ast.FuncType
 	file *ast.File
@@ -137,7 +137,7 @@ func (s *scanner) parse() error {
 	})
 }
 
-// modulePath is the path in the go.mod of a folder; "" without one.
+// modulePath returns the module path in the go.mod of a folder; "" if there is none.
 func modulePath(folder string) string {
 	text, err := os.ReadFile(filepath.Join(folder, "go.mod"))
 	if err != nil {
@@ -178,7 +178,7 @@ func (p *pack) declare(file *ast.File) {
 	}
 }
 
-// calls looks for registrations in a file, and for the maps that are given to them.
+// calls looks for registrations in a file, and for the maps that they get.
 func (s *scanner) calls(p *pack, file *ast.File) {
 	locals := map[string]ast.Expr{}
 	added := map[string][]*ast.KeyValueExpr{}
@@ -228,7 +228,7 @@ func (s *scanner) calls(p *pack, file *ast.File) {
 			}
 			literal, ok := value.(*ast.CompositeLit)
 			if !ok {
-				s.problem(call, "the map of this RegisterTasks is not written here, so its tasks are not known")
+				s.problem(call, "the map of this RegisterTasks is not a literal in its package, so its tasks are not known")
 				return true
 			}
 			for _, element := range literal.Elts {
@@ -277,7 +277,7 @@ func (s *scanner) register(p *pack, file *ast.File, locals map[string]ast.Expr, 
 		}
 		text, ok := s.kind(f, kind)
 		if !ok {
-			s.problem(functionOf, fmt.Sprintf("task %q has a parameter of a type that Machinery cannot carry, so it is left out", name))
+			s.problem(functionOf, fmt.Sprintf("task %q has a parameter of a type that Machinery cannot carry, so the task is left out", name))
 			return
 		}
 		names := field.Names
@@ -306,14 +306,14 @@ func (s *scanner) register(p *pack, file *ast.File, locals map[string]ast.Expr, 
 	for i, kind := range results {
 		if i == len(results)-1 {
 			if last, ok := kind.(*ast.Ident); !ok || last.Name != "error" {
-				s.problem(functionOf, fmt.Sprintf("the last result of task %q is no error, so Machinery refuses it", name))
+				s.problem(functionOf, fmt.Sprintf("the last result of task %q is not an error, so Machinery refuses it", name))
 				return
 			}
 			break
 		}
 		text, ok := s.kind(f, kind)
 		if !ok {
-			s.problem(functionOf, fmt.Sprintf("task %q has a result of a type that Machinery cannot carry, so it is left out", name))
+			s.problem(functionOf, fmt.Sprintf("task %q has a result of a type that Machinery cannot carry, so the task is left out", name))
 			return
 		}
 		found.Results = append(found.Results, result{text})
@@ -327,7 +327,7 @@ func (s *scanner) register(p *pack, file *ast.File, locals map[string]ast.Expr, 
 	s.tasks[name] = found
 }
 
-// text is the value of a constant string.
+// text returns the value of a constant string.
 func (s *scanner) text(p *pack, file *ast.File, locals map[string]ast.Expr, e ast.Expr) (string, bool) {
 	switch v := e.(type) {
 	case *ast.BasicLit:
@@ -378,7 +378,7 @@ func (s *scanner) function(p *pack, file *ast.File, locals map[string]ast.Expr, 
 		if other := s.imported(file, v.X); other != nil {
 			return other.funcs[v.Sel.Name]
 		}
-		// A method value: its receiver's type is not known here, so its name has to be the only one.
+		// A method value: the type of its receiver is not known here, so no other method may have its name.
 		found := []*function{}
 		for _, folder := range sorted(s.packs) {
 			found = append(found, s.packs[folder].methods[v.Sel.Name]...)
@@ -390,7 +390,7 @@ func (s *scanner) function(p *pack, file *ast.File, locals map[string]ast.Expr, 
 	return nil
 }
 
-// imported is the package of this code that an identifier names; nil: it is another's, or no package.
+// imported returns the package of this code that an identifier names; nil if it names something else.
 func (s *scanner) imported(file *ast.File, e ast.Expr) *pack {
 	name, ok := e.(*ast.Ident)
 	if !ok {
@@ -430,7 +430,7 @@ var basic = map[string]string{
 	"uint": "uint", "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
 }
 
-// kind is the name that Machinery has for a type. A type of the program's own is none, unless it is an alias.
+// kind returns Machinery's name for a type. A type that the program defines has none, unless it is an alias.
 func (s *scanner) kind(f *function, e ast.Expr) (string, bool) {
 	switch v := e.(type) {
 	case *ast.ParenExpr:

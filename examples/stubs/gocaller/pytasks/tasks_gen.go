@@ -189,7 +189,7 @@ type Arg struct {
 	Value any
 }
 
-// Signature is a message: one call of a task, and what follows it.
+// Signature is a message: one call of a task, and its follow-up tasks.
 type Signature struct {
 	UUID                        string
 	Name                        string
@@ -250,7 +250,7 @@ type TaskState struct {
 	TTL       int64
 }
 
-// ReadState reads a stored state. Results are there once State is SUCCESS, and Error once it is FAILURE.
+// ReadState reads a stored state. It has Results once State is SUCCESS, and an Error once State is FAILURE.
 func ReadState(stored []byte) (*TaskState, error) {
 	state := new(TaskState)
 	if err := json.Unmarshal(stored, state); err != nil {
@@ -264,7 +264,7 @@ func value[T any](values []TaskResult, index, count int, types ...string) (T, er
 	if err := checkCount(values, count); err != nil {
 		return found, err
 	}
-	if len(types) == 0 { // it may be any
+	if len(types) == 0 { // any type is allowed
 		types = []string{values[index].Type}
 	}
 	for _, name := range types {
