@@ -316,7 +316,7 @@ def _mismatch(value: Span, shape: Shape, struct: str, where: str) -> Finding | N
 
 
 def _cannot_write(struct: str, where: str) -> str:
-    """Name the step in which Go has to write an unwritable time again, and what is lost then."""
+    """Name the step in which Go has to write an unwritable time again, and the loss if it fails."""
     when, lost = {
         "Signature": ("sends this step, or retries the message,", "the step or the retry is lost")
         if where != "ETA"

@@ -23,7 +23,7 @@ class LogLine(NamedTuple):
     """Holds the meaning of one line of a log.
 
     Attributes:
-        text: the meaning, in sentences.
+        text: the meaning, in full sentences.
         level, at, source: the words at the line's beginning; ``""``: the line does not have them.
         go, python: the behaviour of Go and of gearmesh in this case, in sentences.
         body: the message in the line; None: it has none.

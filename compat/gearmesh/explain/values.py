@@ -49,7 +49,7 @@ def _python_fails(reason: str) -> str:
 
 
 def _go_fails(reason: str, why: str = "") -> str:
-    """``why``: an explanation of the reason, in parentheses."""
+    """Describe a failure in Go. ``why``: an explanation of the reason, which is put in parentheses."""
     return (
         f"does not call the task. It stores FAILURE 'Reflect task args error: {reason}'{why and f' ({why})'}, and does "
         f"not retry. {_AFTER_FAILURE}"

@@ -158,7 +158,7 @@ class Exchange:
         return AGREES, ""
 
     def clean(self) -> list[str]:
-        """Remove all messages and states of the run; return what could not be removed, in words.
+        """Remove all messages and states of the run; return descriptions of those that remain.
 
         The queues had no message when the run began, so every message in them is its own.
         """
