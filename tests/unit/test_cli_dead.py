@@ -67,7 +67,7 @@ def test_list_without_a_queue_reads_all(url: str) -> None:
     assert one.stdout.splitlines()[0].split()[:2] == ["id", "task"]
     letter = json.loads(call(url, "list", "other", "--json").stdout)[0]["id"]
     missing = call(url, "show", letter)
-    assert "in queue machinery_tasks; another queue is named with --queue" in missing.stderr
+    assert "in queue machinery_tasks; name another queue with --queue" in missing.stderr
     assert call(url, "show", letter, "--queue", "other").exit_code == 0
 
 

@@ -299,7 +299,8 @@ def test_parked_messages(redis_url: str) -> None:
     uuid = found["uuid"]
     told = call("result", uuid, env={"BROKER": redis_url, "RESULT_BACKEND": redis_url})
     assert (
-        f"{uuid} is PENDING: it is parked: no worker of queue machinery_tasks that got it has" in told.stderr
+        f"{uuid} is PENDING: it is parked: no worker of queue machinery_tasks that received it has"
+        in told.stderr
     )
     shown = call("parked", "--broker", redis_url)
     assert "nobody" in shown.stdout
@@ -312,7 +313,7 @@ def test_the_old_name_of_parked_still_works(redis_url: str) -> None:
     assert (old.exit_code, old.stdout) == (new.exit_code, new.stdout) == (0, "[]\n")
     assert "'gearmesh aside' is now 'gearmesh parked'" in old.stderr
     assert "is now" not in new.stderr
-    assert "The old name is" in " ".join(call("parked", "--help").stdout.split())
+    assert "The old name of this command is" in " ".join(call("parked", "--help").stdout.split())
 
 
 def test_delayed_of_an_unknown_queue_says_so(url: str) -> None:
@@ -331,7 +332,7 @@ def test_parked_messages_on_rabbitmq(amqp_url: str) -> None:
         ("nobody", "unregistered", "machinery_tasks")
     ]
     shown = call("parked", "machinery_tasks", "--broker", amqp_url)
-    assert "RabbitMQ tells the next try as the latest possible time" in shown.stderr
+    assert "RabbitMQ gives only the latest possible time of the next try" in shown.stderr
 
 
 def test_silent_consumers(redis_url: str) -> None:
@@ -391,7 +392,7 @@ def test_tasks(tmp_path: Path) -> None:
     assert shown.stderr == "1 task\n"
     none = call("tasks", "listed:empty")
     assert (none.exit_code, none.stdout) == (0, "")
-    assert "a worker of listed:empty can run nothing" in none.stderr
+    assert "listed:empty has no tasks, so a worker of it can run none" in none.stderr
 
 
 def argument(
@@ -455,7 +456,7 @@ def test_a_pending_task_on_rabbitmq_names_the_queue_that_no_worker_consumes(
         tap = Tap(connection, ("pictures",), 1)
         tap.take(1)
         told = call("result", sent["uuid"], "-A", "rabbit_shop")
-    assert "its queue pictures has 1 consumer, and 0 messages that none of them has got" in told.stderr
+    assert "its queue pictures has 1 consumer, and 0 messages that no consumer has received" in told.stderr
 
 
 def test_sending_an_unregistered_task_needs_a_flag(tmp_path: Path, redis_url: str) -> None:

@@ -181,7 +181,8 @@ def test_a_parked_task_is_not_said_to_wait_for_a_worker(app: App, call: Callable
         late = call("send", "nobody", "--wait", "--timeout", "1.4")
     assert late.exit_code == 3
     assert (
-        "the task is PENDING, it is parked: no worker of queue machinery_tasks that got it has" in late.stderr
+        "the task is PENDING, it is parked: no worker of queue machinery_tasks that received it has"
+        in late.stderr
     )
 
 

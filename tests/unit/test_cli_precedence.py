@@ -279,7 +279,7 @@ def test_an_environment_that_outvotes_a_typed_file_is_named(
     result = inside("queues", "--config", "m.yml", "--json", **env)
     assert result.exit_code == 0
     assert (
-        result.stderr == "note: broker is 'memory://env' (environment BROKER), not the one of m.yml line 1\n"
+        result.stderr == "note: broker is 'memory://env' (environment BROKER), not the one in m.yml line 1\n"
     )
 
 

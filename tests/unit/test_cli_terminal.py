@@ -122,7 +122,7 @@ def test_a_group_is_waited_for(app: App, tmp_path: Path) -> None:
     command = ["groups", result.uuid[:14], "--wait", "--backend", app.config.backend]
     out_of_time = CliRunner().invoke(main, [*command, "--timeout", "0.2"])
     assert out_of_time.exit_code == 3
-    assert "not all members had ended within 0.2 s" in out_of_time.stderr
+    assert "some members have not ended within 0.2 s" in out_of_time.stderr
     screen = on_terminal(*command, interrupt_at="1 running, 1 failed", columns=140)
     assert screen.code == 130
     assert "2/3 tasks" in screen.text
@@ -209,7 +209,7 @@ def test_uuids_are_found_by_their_beginning(app: App) -> None:
     for words, problem in (
         (
             ("result", "task_abcd"),
-            "several UUIDs begin with 'task_abcd': task_abcd1, task_abcd2; give more of it",
+            "several UUIDs begin with 'task_abcd': task_abcd1, task_abcd2; give more characters",
         ),
         (("revoke", "task_0000000"), "no stored UUID begins with 'task_0000000'"),
     ):

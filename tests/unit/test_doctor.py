@@ -79,7 +79,7 @@ def test_people_are_told_what_to_do(used: str) -> None:
         done = CliRunner().invoke(main, ["doctor", "--broker", used, "--backend", "memory://x"])
     assert done.exit_code == 1
     assert "PROBLEM queue 'machinery_task' of amqp://***@" in done.output
-    assert "3 messages that nobody reads" in done.output
+    assert "has 3 messages and no consumer" in done.output
     assert "rabbitmqctl set_policy" in done.output
     assert done.output.endswith("1 problem\n")
     assert "guest:guest" not in done.output
@@ -92,7 +92,9 @@ def test_an_orphan_that_is_read_or_empty_is_no_problem(used: str) -> None:
         assert found(findings, "note", "'machinery_task'") == ["no consumer reads it; it is empty now"]
         go.basic_consume("machinery_task")
         _, findings = doctor("--broker", used)
-        assert found(findings, "note", "'machinery_task'") == ["has 1 consumer, as a queue of its own"]
+        assert found(findings, "note", "'machinery_task'") == [
+            "has 1 consumer, so you use it as a separate queue"
+        ]
 
 
 def test_copies_in_a_custom_queue_give_its_binding_away(used: str) -> None:
@@ -122,7 +124,7 @@ def test_a_default_queue_beside_machinery_s_needs_a_key_of_its_own(used: str) ->
         return found(json.loads(done.output), "note", "queue 'python_tasks'")
 
     (text,) = notes()
-    assert "is bound with 'machinery_task'. 'machinery_tasks' is there, too" in text
+    assert "is bound with 'machinery_task'. 'machinery_tasks' exists, too" in text
     assert notes(AMQP_BINDING_KEY="python_tasks") == []
     assert notes(DEFAULT_QUEUE="machinery_tasks") == []
 
@@ -162,9 +164,14 @@ def test_servers_that_are_away() -> None:
     ("policy", "limit", "level", "text"),
     [
         ("noeviction", "100mb", "", ""),
-        ("allkeys-lru", "100mb", "problem", "drops waiting messages, what workers hold, and results"),
+        (
+            "allkeys-lru",
+            "100mb",
+            "problem",
+            "drops waiting messages, messages that workers hold, and results",
+        ),
         ("volatile-ttl", "100mb", "problem", "drops results, revocations"),
-        ("allkeys-lru", "0", "note", "as long as maxmemory is 0 it does nothing"),
+        ("allkeys-lru", "0", "note", "it has no effect while maxmemory is 0"),
     ],
 )
 def test_a_redis_that_may_drop_keys(
@@ -259,7 +266,7 @@ def test_a_message_that_go_sent_without_a_queue(redis_url: str) -> None:
     code, findings = doctor("--broker", redis_url, "--backend", redis_url)
     assert code == 1
     (text,) = found(findings, "problem", "broker redis")
-    assert text.startswith("1 message in the list with the empty name, which no worker reads")
+    assert text.startswith("has 1 message in the list with the empty name, which no worker reads")
 
 
 def test_parked_messages(redis_url: str) -> None:
@@ -274,7 +281,7 @@ def test_parked_messages(redis_url: str) -> None:
         assert code == 0, findings
         (text,) = found(findings, "note", "queue 'machinery_tasks'")
         assert text.startswith("1 message of the task 'nobody' is parked, the oldest for ")
-        assert "no worker that got it has registered this task; it becomes a dead letter in 23 h" in text
+        assert "no worker that received it has registered this task; it becomes a dead letter in 23 h" in text
         with redis.Redis.from_url(redis_url) as client:
             (key,) = client.keys("gearmesh:{machinery_tasks}:seen:*")
             first, _, rest = client.get(key).partition(b" ")

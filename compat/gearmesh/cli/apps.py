@@ -1,4 +1,4 @@
-"""Read ``MODULE:APP`` from a command line, as an argument or with ``-A``, and complete it in a shell."""
+"""Reads ``MODULE:APP`` from a command line, as an argument or with ``-A``, and completes it in a shell."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["app_argument", "app_option", "chosen_app", "complete_app", "first_wo
 
 _SPEC: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _MODULE: Final = re.compile(r"[^\W\d][\w.]*")
-#: Finds the usual line that makes an app in a module: not indented, with or without an annotation.
+#: Matches the usual line that makes an app in a module: not indented, with or without an annotation.
 _MAKES_APP: Final = re.compile(r"^(\w+)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)?App\(", re.MULTILINE)
-#: Folders and files that completion looks into before it gives up; a shell must not wait.
+#: Bounds of a search for apps: files, depth of folders, and bytes of a file. The user waits for the completion.
 MAX_COMPLETION_ENTRIES: Final = 2000
 MAX_COMPLETION_DEPTH: Final = 4
 MAX_MODULE_BYTES: Final = 200_000
 
 
 def complete_app(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The apps below the working directory that begin with ``incomplete``. Modules are read, not imported."""
+    """List the apps below the working directory that begin with ``incomplete``, without importing their modules."""
     return sorted(each for each in _apps(Path.cwd()) if each.startswith(incomplete))
 
 
@@ -35,7 +35,7 @@ def _apps(here: Path) -> Iterator[str]:
     for folder, folders, names in os.walk(here):
         package = Path(folder).relative_to(here).parts
         deeper = len(package) < MAX_COMPLETION_DEPTH
-        # Walk reads the folders that are left, in this order; a virtual environment is not one of them.
+        # os.walk reads the folders that stay in this list, in this order. Virtual environments are left out.
         folders[:] = [
             name
             for name in sorted(folders)
@@ -52,12 +52,12 @@ def _apps(here: Path) -> Iterator[str]:
 
 
 def app_option(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add ``-A``, which the command gets as ``spec``."""
+    """Add ``-A``; the command gets its value as ``spec``."""
     return click.option("-A", "--app", "spec", metavar="MODULE:APP", help=help, shell_complete=complete_app)
 
 
 def chosen_app(*specs: str | None) -> str | None:
-    """The app that the user named, as an argument, with ``-A``, or with ``-A`` before the command; None without one.
+    """The app that the user named in ``specs``, or with ``-A`` before the command; None if the user named none.
 
     Raises:
         click.UsageError: the user named two different apps.
@@ -70,7 +70,7 @@ def chosen_app(*specs: str | None) -> str | None:
 
 
 def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``MODULE:APP`` as an argument and as ``-A``, which the command gets as ``app``."""
+    """Add ``MODULE:APP`` as an argument and as ``-A``; the command gets it as ``app``."""
 
     @wraps(command)
     def collected(*args: Any, app: str | None, spec: str | None, **given: Any) -> Any:
@@ -86,7 +86,7 @@ def app_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 def first_word_is_app(words: Sequence[str], *, module_is_enough: bool = False) -> bool:
     """True if the first word has the form MODULE:APP, and the module exists and is not Python's own.
 
-    ``module_is_enough``: the word may be the MODULE alone, as with ``-A``.
+    ``module_is_enough``: True if the word may be the MODULE alone, as with ``-A``.
     """
     word = words[0]
     if not _SPEC.fullmatch(word) and not (module_is_enough and _MODULE.fullmatch(word)):
@@ -106,20 +106,22 @@ def words(
     most: int | None = None,
     has_app: Callable[[Sequence[str]], bool] = first_word_is_app,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add a command's arguments, with MODULE:APP before them, as ``-A`` has it. Belongs directly above ``servers``.
+    """Add a command's arguments. MODULE:APP may come before them, and means the same as ``-A``.
+
+    The decorator must stand directly above ``servers``, whose ``spec`` it sets.
 
     Args:
-        name: the parameter that gets them, as a tuple; None: the command takes the app alone.
-        metavar: their names in the help.
+        name: the parameter that gets the arguments as a tuple; None: the command takes no argument but the app.
+        metavar: the names of the arguments in the help.
         least, most: bounds of their number, without the app; None: no bound.
-        has_app: returns True if the first word is the app; it is given at least one.
+        has_app: returns True if the first word is the app; it gets one word or more.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
         def collected(*args: Any, **given: Any) -> Any:
             said = list(given.pop(name or "words"))
-            # A command with a fixed number of arguments has no other meaning for one before them.
+            # If the number of arguments is fixed, one word more can only be the app.
             surplus = least == most and len(said) == least + 1
             if said and (has_app(said) or (surplus and first_word_is_app(said, module_is_enough=True))):
                 given["spec"] = chosen_app(said.pop(0), given["spec"])

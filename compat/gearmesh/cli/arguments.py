@@ -1,4 +1,4 @@
-"""Read typed arguments from the command line: ``int64:1``, ``string:x``, ``[]int64:[1,2]``, ``[]byte:aGk=``."""
+"""Reads typed arguments from the command line: ``int64:1``, ``string:x``, ``[]int64:[1,2]``, ``[]byte:aGk=``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["app_before_name", "read_typed", "typed_arguments"]
 
 
 def read_typed(text: str) -> Typed:
-    """Read ``type:value``: slices as JSON, bytes as base64, all other values as they are written.
+    """Read ``type:value``: slices as JSON, bytes as base64, all other values as plain text.
 
     Raises:
-        ValueError: the type is not one of Go's, or the value is not written as its type needs it.
+        ValueError: the type is not one of Go's, or the value does not have the form that its type needs.
         LocalProtocolError: the type cannot hold the value.
     """
     name, colon, raw = text.partition(":")
@@ -94,6 +94,7 @@ def typed_arguments(words: Sequence[str]) -> tuple[Typed, ...]:
 def app_before_name(words: Sequence[str]) -> bool:
     """True if the words are MODULE:APP, the name of a task, and its arguments.
 
-    A task's name may have the form of MODULE:APP. The word behind it decides: an argument has a type.
+    A task's name may have the form of MODULE:APP. The second word decides: if it has a type, it is an argument, and the
+    first word is the task.
     """
     return len(words) > 1 and words[1].partition(":")[0] not in types.TYPES and first_word_is_app(words)

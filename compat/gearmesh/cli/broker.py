@@ -1,4 +1,4 @@
-"""The broker that a command names: a channel to it, and the claims of messages that the command deletes."""
+"""Opens a channel to the broker that a command names, and releases the claims of messages that the command deletes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["channel_of", "claims_of"]
 
 @contextmanager
 def channel_of(place: Place) -> Iterator[tuple[Any, App]]:
-    """A channel to the broker of the app that a command names, and the app.
+    """Open a channel to the broker of the app that a command names; yields the channel and the app.
 
     Raises:
         GearmeshError: no broker is named, or it cannot be reached, or it refuses the command.
@@ -32,9 +32,9 @@ def channel_of(place: Place) -> Iterator[tuple[Any, App]]:
 
 @contextmanager
 def claims_of(app: App) -> Iterator[DeletedCallback | None]:
-    """Give a function that releases the claims (``unique_for``) of deleted messages; close the app at the end.
+    """Yield a function that releases the claims (``unique_for``) of deleted messages; close the app at the end.
 
-    None: the result backend keeps no claims. If it is unreachable, a warning says so, once.
+    Yields None if the result backend keeps no claims. If the backend is unreachable, the function prints one warning.
     """
     with app:
         backend = app.backend
@@ -53,7 +53,7 @@ def claims_of(app: App) -> Iterator[DeletedCallback | None]:
             except BackendError as exc:
                 unreachable = True
                 note(
-                    f"{exc}: deleted calls of tasks with unique_for cannot be sent again until that ends",
+                    f"{exc}: the deleted calls of tasks with unique_for cannot be sent again until unique_for ends",
                     "yellow",
                 )
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the place that they name."""
+"""Options that several commands share, and the servers that they name."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ __all__ = [
 
 _queue = click.option("--queue", metavar="NAME", help="Queue; default: the app's. [DEFAULT_QUEUE]")
 _app = app_option("Use the settings of this app; APP is 'app' if left out.")
-#: Settings that say where messages and results are.
+#: Settings that name the places of messages, results and locks.
 _SERVERS: Final = ("broker", "backend", "lock", "default_queue")
 _NOWHERE: Final = "--config FILE; or run gearmesh dev in this folder"
 
 
 class Place(NamedTuple):
-    """The servers that the options of a command name; None for each option that was not given.
+    """Names servers by the options of a command; None for each option that the user did not give.
 
-    ``spec`` names an app whose settings to take, ``config`` a file of settings. An option on the command line wins over
-    the app's code, the code over the environment, the environment over a file. A file that is given with ``config``
-    wins over the app's code, too.
+    ``spec`` names an app whose settings are used, ``config`` a file of settings. An option on the command line wins
+    over the app's code, the code over the environment, and the environment over a file. A file that the user gives with
+    ``config`` wins over the app's code, too.
     """
 
     spec: str | None = None
@@ -82,7 +82,7 @@ class Place(NamedTuple):
         return app
 
     def results_app(self) -> App:
-        """As :meth:`app`, for commands that need a backend and no broker. Raises ConfigError."""
+        """Do as :meth:`app`, for commands that need a backend but no broker. Raises ConfigError."""
         typed = self._typed()
         if self.spec:
             app = load_app(self.spec, self.config, typed, needs_broker=False)
@@ -104,7 +104,7 @@ class Place(NamedTuple):
         return app
 
     def queues(self, named: tuple[str, ...]) -> list[str]:
-        """The queues that were named, as arguments or with ``--queue``, each once."""
+        """The queues that the user named, as arguments or with ``--queue``, without repetition."""
         return list(dict.fromkeys((*named, *filter(None, [self.queue]))))
 
     def _typed(self) -> dict[str, str]:
@@ -112,14 +112,14 @@ class Place(NamedTuple):
         return {name: value for name, value in typed.items() if value is not None}
 
     def _note_outvoted(self, config: Config) -> None:
-        """Print a note for each server in the file of ``--config`` in whose place the environment names another."""
+        """Print a note for each server in the file of ``--config`` that the environment replaces by another one."""
         if self.config is None:
             return
         for name, said in from_file(self.config).said.items():
             origin = config.origin(name)
             if name in _SERVERS and origin.startswith("environment") and said.value != config.value(name):
                 note(
-                    f"note: {name} is {config.shown(name)} ({origin}), not the one of {said.origin}", "yellow"
+                    f"note: {name} is {config.shown(name)} ({origin}), not the one in {said.origin}", "yellow"
                 )
 
 
@@ -128,7 +128,7 @@ def _source(config: str | None, **typed: str) -> Source:
 
 
 def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command one ``place`` for all the options that name servers."""
+    """Give the command one ``place`` in place of all the options that name servers."""
 
     @wraps(command)
     def collected(*args: Any, **given: Any) -> Any:
@@ -139,16 +139,16 @@ def _placed(command: Callable[..., Any]) -> Callable[..., Any]:
     return collected
 
 
-#: ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``, which the command gets as ``place``.
+#: ``-A``, ``--broker``, ``--backend``, ``--queue`` and ``--config``; the command gets them as ``place``.
 servers = decorators(_app, broker_option, backend_option, _queue, config_file, _placed)
-#: ``-A``, ``--backend`` and ``--config`` in the same way, for commands that need no broker.
+#: ``-A``, ``--backend`` and ``--config``, for commands that need no broker; the command gets them as ``place``.
 results_servers = decorators(_app, backend_option, config_file, _placed)
-#: The options of a command that lists the messages of all queues, or of one.
+#: The options of a command that lists the messages of one queue or of all queues.
 listing_options = decorators(limit_option, as_table, queue_argument, servers)
 
 
 def need_results(app: App) -> None:
-    """Raise ConfigError if the app's backend keeps no results."""
+    """Raise ConfigError if the app's result backend keeps no results."""
     if not app.keeps_results:
         raise ConfigError(
             f"backend {app.masked_backend!r} ({origin_of(app, 'backend')}) keeps no results: give --backend URL"
@@ -162,10 +162,10 @@ def origin_of(app: App, setting: str) -> str:
 
 
 def need_server(app: App, role: str) -> None:
-    """Refuse a broker inside one process, for a command that runs in processes of its own.
+    """Refuse a broker that lives inside one process, for a command that starts other processes.
 
     Raises:
-        ConfigError: no other process can reach messages of this broker.
+        ConfigError: no other process can reach the messages of this broker.
     """
     reason = {
         "eager": f"runs each task in the process that sends it: a {role} has nothing to do. Give another broker",

@@ -1,4 +1,4 @@
-"""``gearmesh config``: show the settings in use, and where each comes from."""
+"""``gearmesh config``: show the settings in use and the origin of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gearmesh.config.values import note_ignored
 
 __all__ = ["config"]
 
-#: Settings that an operator compares between programs, shown though nothing sets them.
+#: Settings that are shown even if they have their defaults, because operators compare them between programs.
 ALWAYS_SHOWN: Final = ("broker", "backend", "default_queue")
 
 
@@ -27,12 +27,12 @@ def config() -> None:
 
 
 @config.command()
-@click.option("--all", "everything", is_flag=True, help="Defaults, too.")
+@click.option("--all", "everything", is_flag=True, help="Show settings that have their defaults, too.")
 @as_table
 @words(None, most=0)
 @servers
 def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
-    """Show the settings in use and where each comes from. Passwords are masked.
+    """Show the settings in use and the origin of each. Passwords are masked.
 
     An option on the command line wins over the app, the app over the environment, the environment over the file.
     """
@@ -40,7 +40,7 @@ def show(everything: bool, wide: bool, json: bool, place: Place) -> None:
         used = app.config
     if place.queue:
         used = used.having({"default_queue": place.queue}, origin=COMMAND_LINE)
-    if used.source is not None and not place.spec:  # a user's app has said it while it was loaded
+    if used.source is not None and not place.spec:  # an app of the user printed this note when it was loaded
         note_ignored(used.source.all_ignored())
     rows: list[dict[str, Any]] = []
     for path, setting in SETTINGS.items():

@@ -1,4 +1,4 @@
-"""``gearmesh cutover``: the steps by which a task moves from Go to Python, and how to go back."""
+"""``gearmesh cutover``: print the steps by which a task moves from Go to Python, and the way back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["cutover"]
 @words("name", "TASK", least=1, most=1)
 @servers
 def cutover(name: tuple[str, ...], place: Place) -> None:
-    """Tell the steps that move TASK from Go to Python in this deployment, and how to go back. Changes nothing.
+    """Print the steps that move TASK from Go to Python in this deployment, and the way back. Changes nothing.
 
     --queue is the queue that the Go workers of the task read. It can be left out if the app's default queue is
     Machinery's, machinery_tasks.

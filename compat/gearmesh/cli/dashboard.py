@@ -21,7 +21,8 @@ __all__ = ["dashboard"]
 
 log = logging.getLogger("gearmesh.dashboard")
 
-#: The environment variable with the token; a command line would show it to all users of the machine.
+#: The environment variable with the token. There is no option for it, because all users of the machine can read the
+#: command lines of its processes.
 TOKEN_VARIABLE: Final = "GEARMESH_DASHBOARD_TOKEN"
 #: Random bytes of a token that the command makes.
 TOKEN_BYTES: Final = 24
@@ -30,10 +31,17 @@ TOKEN_BYTES: Final = 24
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port to listen on; 0: any free port.",
 )
 @click.option(
-    "--root-path", default="", metavar="PATH", help="Path at which a reverse proxy serves it, such as /ops."
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="Path at which a reverse proxy serves the pages, such as /ops.",
 )
 @click.option("--allow-actions", is_flag=True, help="Allow retries, deletions, revocations and 'run now'.")
 @click.option(
@@ -49,14 +57,21 @@ TOKEN_BYTES: Final = 24
     "trusted",
     multiple=True,
     metavar="ADDRESS",
-    help="Address or network from which that header is believed; may be repeated.",
+    help="Address or network of a proxy whose header the dashboard believes; may be repeated.",
 )
 @click.option(
-    "--mask", default="", metavar="WORDS", help="Hide values under names with these words; adds to the usual."
+    "--mask",
+    default="",
+    metavar="WORDS",
+    help="Hide values whose names contain one of these words; adds to the usual words.",
 )
 @click.option("--allow-http", is_flag=True, help="Let users of other machines sign in without TLS.")
 @click.option(
-    "--queues", "more", default="", metavar="NAMES", help="Queues to show beside those that are found."
+    "--queues",
+    "more",
+    default="",
+    metavar="NAMES",
+    help="Further queues to show, besides those that the dashboard finds.",
 )
 @logging_options
 @words(None, most=0)
@@ -64,8 +79,8 @@ TOKEN_BYTES: Final = 24
 def dashboard(place: Place, **given: Any) -> None:
     """Serve pages about queues, tasks, dead letters, groups, workers and the periodic plan, for Go's tasks as well.
 
-    It needs the extra 'web': pip install 'gearmesh[web]'. Without --allow-actions it changes nothing. Users sign in
-    with a token, or a reverse proxy names them. Each sign-in and each action is a line of the log.
+    The command needs the extra 'web': pip install 'gearmesh[web]'. Without --allow-actions the pages change nothing.
+    Users sign in with a token, or a reverse proxy names them. Each sign-in and each action is a line of the log.
     """
     try:
         from gearmesh.web import Dashboard, DashboardSettings

@@ -28,7 +28,7 @@ from gearmesh.units import counted
 
 __all__ = ["dead"]
 
-#: Dead letters among which ids and reasons are searched.
+#: Number of dead letters of a queue that a search for ids and reasons reads.
 MAX_SEARCHED_LETTERS: Final = 100_000
 
 
@@ -37,12 +37,12 @@ def dead() -> None:
     """List dead letters, return them to their queue, or delete them."""
 
 
-#: The ids, ``--reason`` and ``--all``, which choose among a queue's dead letters.
+#: The arguments that choose among a queue's dead letters: ids, ``--reason`` and ``--all``.
 _which = decorators(
     as_json,
     words("ids", "[ID]..."),
     servers,
-    click.option("--reason", metavar="TEXT", help="All whose reason contains TEXT."),
+    click.option("--reason", metavar="TEXT", help="All dead letters whose reason contains TEXT."),
     click.option("--all", "everything", is_flag=True, help="All dead letters of the queue."),
 )
 
@@ -50,10 +50,10 @@ _which = decorators(
 def _chosen(
     letters: Sequence[DeadLetter], ids: tuple[str, ...], reason: str | None, queue: str
 ) -> list[DeadLetter]:
-    """The letters with an id that begins with one of ``ids``, or with that reason.
+    """The letters whose id begins with one of ``ids``, or whose reason contains ``reason``.
 
     Raises:
-        GearmeshError: no id begins so, or several ids do.
+        GearmeshError: no letter's id begins with one of ``ids``, or the ids of several letters do.
     """
     chosen = {letter.id: letter for letter in letters if reason is not None and reason in letter.reason}
     for given in ids:
@@ -62,20 +62,20 @@ def _chosen(
             raise GearmeshError(
                 f"{len(found)} dead letters in queue {queue} have an id that begins with {given!r}"
                 if found
-                else f"no dead letter with id {given!r} in queue {queue}; another queue is named with --queue"
+                else f"no dead letter with id {given!r} in queue {queue}; name another queue with --queue"
             )
         chosen[found[0].id] = found[0]
     return list(chosen.values())
 
 
 @dead.command("list")
-@click.option("--reason", metavar="TEXT", help="Only those whose reason contains TEXT.")
+@click.option("--reason", metavar="TEXT", help="Only dead letters whose reason contains TEXT.")
 @listing_options
 def list_(place: Place, reason: str | None, limit: int, wide: bool, json: bool) -> None:
     """List dead letters, the oldest first.
 
-    Without QUEUE: of all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's
-    default queue and the queues of its tasks.
+    Without QUEUE, it reads all queues that the app or the broker names. RabbitMQ cannot list queues, so there it reads
+    the app's default queue and the queues of its tasks.
     """
     most = limit if reason is None else MAX_SEARCHED_LETTERS
     with channel_of(place) as (channel, app):
@@ -159,7 +159,7 @@ def _take(
     retry: bool,
     yes: bool,
 ) -> None:
-    """Return dead letters to their queue, or delete them; without ``yes``, after asking."""
+    """Return dead letters to their queue, or delete them; ask the user first unless ``yes``."""
     if not (ids or everything) and reason is None:
         raise GearmeshError("no dead letters chosen: give ids (a prefix is enough), --reason TEXT, or --all")
     with channel_of(place) as (channel, app), claims_of(app) as gone:
@@ -193,7 +193,7 @@ def _take(
 @dead.command()
 @_which
 def retry(**given: Any) -> None:
-    """Put dead letters back to the tail of their queue."""
+    """Return dead letters to the tail of their queue."""
     _take(**given, retry=True, yes=True)
 
 

@@ -32,12 +32,12 @@ __all__ = ["demo"]
 
 
 @click.command()
-@seconds_option("--timeout", "Give up after so long.", default=30.0)
+@seconds_option("--timeout", "Give up after this time.", default=30.0)
 def demo(timeout: float) -> None:
     """Run recorded Go tasks through a real worker.
 
-    Starts a Redis (the embedded one, else redis-server from PATH), writes the bytes into it that a Go service with
-    Machinery has written, and starts a worker for them.
+    Starts a Redis (the embedded one, else redis-server from PATH), fills it with bytes that were recorded from a Go
+    service with Machinery, and starts a worker for them.
     """
     recordings = json.loads(files("gearmesh.cli").joinpath("demo_recordings.json").read_text("utf-8"))
     screen = console()
@@ -47,7 +47,7 @@ def demo(timeout: float) -> None:
         LocalRedis(folder, binary=embedded_redis_server()) as server,
         redis.Redis(unix_socket_path=str(server.socket)) as client,
     ):
-        screen.print(f"Redis {server.version()}; what Go wrote is in its list, a worker starts …")
+        screen.print(f"Redis {server.version()}; the bytes that Go wrote are in its list, a worker starts …")
         _push(client, recordings)
         app = _app(server.url, recordings["queue"])
         expected = sum(len(scenario["tasks"]) for scenario in recordings["scenarios"])
@@ -61,7 +61,7 @@ def demo(timeout: float) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the log: one of the tasks fails on purpose, and its traceback would frighten."""
+    """Silence the log: one task fails on purpose, and its traceback would look like an error of the demo."""
     logging.disable(logging.CRITICAL)
     try:
         yield
@@ -70,7 +70,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _app(url: str, queue: str) -> App:
-    """An app with the tasks that the recorded Go process sent."""
+    """Make an app with the tasks that the recorded Go process sent."""
     app = App(broker=url, backend=url, default_queue=queue)
 
     @app.task
@@ -117,7 +117,7 @@ def _wait(client: redis.Redis, expected: int, until: float) -> dict[str, TaskSta
 
 
 def _table(recordings: dict[str, Any], states: dict[str, TaskState]) -> Table:
-    table = Table("what Go sent", "task", "uuid", "state", "result")
+    table = Table("sent by Go", "task", "uuid", "state", "result")
     recorded = {task["uuid"] for scenario in recordings["scenarios"] for task in scenario["tasks"]}
     fresh = [state for uuid, state in states.items() if uuid not in recorded]
     for scenario in recordings["scenarios"]:

@@ -33,13 +33,13 @@ __all__ = ["dev"]
 def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
     """Run an app's worker and scheduler, with a Redis in this folder if no broker is configured.
 
-    The Redis listens on a socket in .gearmesh/ and keeps its data there. An App() without a broker, and the
-    other commands in this folder, find it without any setting. Only one dev runs in a folder; it is not for production.
+    The Redis listens on a socket in .gearmesh/ and keeps its data there. An App() without a broker, and the other
+    commands in this folder, find it without any setting. Only one dev can run in a folder. Do not use it in production.
 
-    The worker reads all queues that the app's tasks are sent to. If a task has a hard limit, it uses the pool
+    The worker reads all queues to which the app's tasks are sent. If a task has a hard limit, the worker uses the pool
     'processes'. It does not reload: after a change of the code, stop it (Ctrl-C) and start it again.
     """
-    from gearmesh.worker.startup import run  # help and completion do without it
+    from gearmesh.worker.startup import run  # help and completion are faster without this import
 
     set_up_logging(options.log_level or "INFO", options.log_format)
     with ExitStack() as stack:
@@ -65,7 +65,7 @@ def dev(ctx: click.Context, app: str, options: WorkerOptions) -> None:
 
 
 def _fitting(ctx: click.Context, app: App, options: WorkerOptions) -> WorkerOptions:
-    """The options, completed by the queues and the pool that the app's tasks need."""
+    """Complete the options by the queues and the pool that the app's tasks need."""
     if options.queues is None:
         queues = [app.default_queue, *sorted(task.options.queue or "" for task in app.tasks.values())]
         options = dataclasses.replace(options, queues=tuple(dict.fromkeys(filter(None, queues))))

@@ -1,4 +1,4 @@
-"""``gearmesh doctor``: find problems of the servers in use, and advise."""
+"""``gearmesh doctor``: find problems of the servers in use, and advise a remedy for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearmesh.urls import redact_text
 
 __all__ = ["doctor"]
 
-#: Columns before a finding.
+#: Characters before a finding, for its level.
 INDENT_CHARS: Final = 8
 
 _STYLES: Final = {"problem": "bold red", "note": "yellow", "ok": "green"}
@@ -35,11 +35,11 @@ _STYLES: Final = {"problem": "bold red", "note": "yellow", "ok": "green"}
 @words("queues", "[QUEUE]...")
 @servers
 def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -> None:
-    """Look for settings and states that lose, delay or repeat tasks, and say what to do. Changes nothing.
+    """Look for settings and states that lose, delay or repeat tasks, and advise a remedy. Changes nothing.
 
-    QUEUEs are custom queues in use. With -A, the app's tasks and schedules are checked, too.
+    QUEUEs are further queues that you use. With -A, it checks the app's tasks and schedules, too.
 
-    Exit code 1: a problem was found. A note may describe what you want.
+    Exit code 1: it has found a problem. A note may describe something that you want.
     """
     app = place.app()
     with app:
@@ -57,7 +57,7 @@ def doctor(queues: tuple[str, ...], management: str, json: bool, place: Place) -
 
 
 def _findings(check: Check, case: Case) -> list[Finding]:
-    """Run one check and return its findings. A check that fails is a finding too, and the others run all the same."""
+    """Run one check and return its findings. A check that fails is a finding, too; the other checks still run."""
     found: list[Finding] = []
     try:
         found.extend(check(case))
@@ -73,7 +73,7 @@ def _findings(check: Check, case: Case) -> list[Finding]:
 
 
 def _print(finding: Finding) -> None:
-    """The level, the finding, and below it the advice; broken under each other on a terminal."""
+    """Print the level and the finding, and the advice below it; on a terminal, lines are broken at its width."""
     screen, width = console(), terminal_width()
     style = _STYLES[finding.level]
     for line in block_lines(

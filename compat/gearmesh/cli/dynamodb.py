@@ -30,10 +30,10 @@ def dynamodb() -> None:
 @words(None, most=0)
 @results_servers
 def init(dry_run: bool, json: bool, place: Place) -> None:
-    """Make both tables, and let DynamoDB delete what has expired. Tables that are there stay as they are.
+    """Make both tables, and let DynamoDB delete expired items. Existing tables keep their contents.
 
-    The tables are named by the settings dynamodb.task_states_table and dynamodb.group_metas_table, and made on demand:
-    paid by the request. --dry-run prints command lines to which other options can be added.
+    The settings dynamodb.task_states_table and dynamodb.group_metas_table name the tables. They are made 'on demand':
+    AWS bills each request. --dry-run prints command lines to which you can add other options.
 
     Exit code 2: a table of that name has another key or deletes by another attribute, or AWS refuses.
     """
@@ -54,7 +54,7 @@ def init(dry_run: bool, json: bool, place: Place) -> None:
         print_json(rows)
     else:
         for row in rows:
-            click.echo(f"{row['table']}: {', '.join(row['done']) or 'is there'}")
+            click.echo(f"{row['table']}: {', '.join(row['done']) or 'exists'}")
 
 
 def _target(config: Config) -> DynamoDBTarget:
@@ -68,7 +68,7 @@ def _target(config: Config) -> DynamoDBTarget:
 
 
 def _make(target: DynamoDBTarget, config: Config) -> list[dict[str, Any]]:
-    """Make what is missing; for each table its name and what was done. Raises BackendError."""
+    """Make missing tables; returns for each table its name and the changes made. Raises BackendError."""
     from gearmesh.backends.dynamodb.connection import Connection, DynamoDBUnavailable, client_for
     from gearmesh.backends.dynamodb.tables import enable_ttl, make_table, making_command, status_of, tables_of
 

@@ -1,4 +1,4 @@
-"""``gearmesh explain``: say in words what captured bytes are, or what became of a task."""
+"""``gearmesh explain``: describe captured bytes in words, or tell the story of a task."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from gearmesh.urls import scheme_of
 __all__ = ["explain"]
 
 _UUID: Final = re.compile(r"(task|group|chord)_[0-9a-f-]{4,}")
-#: The beginnings of a message, a state or a list of them; a file of that name is read all the same.
+#: The first characters of a message, a state or a list of them. If a file has such a name, the command reads the file.
 _DOCUMENT_STARTS: Final = ("{", "[")
 #: Characters of an argument that an error shows.
 MAX_SHOWN_CHARS: Final = 60
-#: Bytes of an input; a longer one is no message, and would take minutes.
+#: Bytes of an input. A longer input is hardly a message, and reading it would take minutes.
 MAX_INPUT_BYTES: Final = 32 * 1024 * 1024
 
 
@@ -34,18 +34,18 @@ MAX_INPUT_BYTES: Final = 32 * 1024 * 1024
 @words("what", "[FILE|-|MESSAGE|UUID]", most=1)
 @servers
 def explain(what: tuple[str, ...], place: Place) -> None:
-    """Say in words what something of Machinery's is: a message, a task state, a group's meta, a dump of a queue (of
-    redis-cli, MONITOR, RabbitMQ's management page, SQS, --json), or lines of a Go worker's log. It tells which workflow
-    it belongs to, what Go does with it, what Python does, and what is wrong with it, by the byte. Without FILE, or with
-    -, it reads standard input. An argument that begins with { or [ is the message itself.
+    """Describe data of Machinery in words: a message, a task state, a group's meta, a dump of a queue (of redis-cli,
+    MONITOR, RabbitMQ's management page, SQS, --json), or lines of a Go worker's log. The description names the workflow
+    to which it belongs, how Go and how Python handle it, and its faults with their bytes. Without FILE, or with -, the
+    command reads standard input. An argument that begins with { or [ is the message itself.
 
     With a UUID, look the task, group or chord up in broker and backend (-A, --broker, --backend), and tell where it is
-    and where its workflow stands. --queue names a queue to look into, too.
+    and how far its workflow has come. --queue names a further queue to look into.
 
-    The exit code is 1 if the input is wrong or empty, or if nothing is known of the UUID.
+    The exit code is 1 if the input is wrong or empty, or if neither broker nor backend knows the UUID.
     """
     word = what[0] if what else "-"
-    if word == "-" or os.path.exists(word):  # False, too, for a text that is too long to be a name
+    if word == "-" or os.path.exists(word):  # False for a text that is too long for a file's name, too
         data = _input(word)
     elif word.lstrip().startswith(_DOCUMENT_STARTS):
         data = os.fsencode(word)
@@ -54,7 +54,7 @@ def explain(what: tuple[str, ...], place: Place) -> None:
     else:
         data = _input(word)
     if word == "-" and not data.strip():
-        note("Nothing came in: is the queue empty?", "yellow")
+        note("The input is empty: is the queue empty?", "yellow")
         sys.exit(1)
     text, faults = explained(data)
     click.echo(text, nl=False)
@@ -71,7 +71,7 @@ def _input(word: str) -> bytes:
             with open(word, "rb") as file:
                 data = file.read(MAX_INPUT_BYTES + 1)
         except OSError as exc:
-            hint = "" if "/" in word or "." in word else "; to look up a UUID, say where: -A MODULE:APP"
+            hint = "" if "/" in word or "." in word else "; to look up a UUID, name the app: -A MODULE:APP"
             shown = word if len(word) <= MAX_SHOWN_CHARS else word[:MAX_SHOWN_CHARS] + "…"
             raise click.UsageError(f"cannot read {shown!r}: {exc.strerror}{hint}") from None
     if len(data) > MAX_INPUT_BYTES:
@@ -82,7 +82,7 @@ def _input(word: str) -> bytes:
 
 
 def _tell(uuid: str, place: Place) -> bool:
-    """Print the story of a UUID; True if nothing is known of it."""
+    """Print the story of a UUID; True if neither broker nor backend knows it."""
     with place.app() if place.spec or place.broker or not place.backend else place.results_app() as app:
         if scheme_of(app.config.brokers[0]) == "eager":
             need_results(app)

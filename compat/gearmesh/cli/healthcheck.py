@@ -1,4 +1,4 @@
-"""``gearmesh healthcheck``: a probe for containers, which asks no server."""
+"""``gearmesh healthcheck``: probe a container's workers without asking a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearmesh.health import HealthNote, health_notes
 
 __all__ = ["healthcheck"]
 
-#: Exit code if a service is not well.
+#: Exit code if a worker or scheduler does not live, or is not ready, or if none runs here.
 EXIT_UNHEALTHY = 1
 
 
@@ -20,19 +20,19 @@ EXIT_UNHEALTHY = 1
 @click.option(
     "--ready",
     is_flag=True,
-    help="They must do their work, too: their servers are reached, and workers consume.",
+    help="They must be ready, too: they reach their servers, and workers consume.",
 )
 @click.option(
     "--pid",
     type=click.IntRange(1),
-    help="Only the scheduler that is this process, or the worker whose supervisor is.",
+    help="Only the scheduler with this process id, or the worker whose supervisor has it.",
 )
 @as_json
 def healthcheck(ready: bool, pid: int | None, json: bool) -> None:
     """Probe the workers and schedulers that run on this machine, as this user.
 
-    Exit code 0: there is at least one, and all live. It reads what they note every 5 s, and asks no server: while the
-    broker is unreachable they live, and are not ready.
+    Exit code 0: at least one runs, and all live. Each writes a note every 5 s, and this command reads the notes without
+    asking a server. While the broker is unreachable, workers live but are not ready.
     """
     notes = [note for note in health_notes() if pid is None or note.pid == pid]
     faults = [(note, fault) for note in notes if (fault := _fault(note, ready=ready))]

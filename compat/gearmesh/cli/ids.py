@@ -1,4 +1,4 @@
-"""Finds the UUIDs that begin as a user typed them."""
+"""Completes UUIDs of which a user typed the beginning."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gearmesh.interfaces.backend import SupportsSearch
 
 __all__ = ["cannot_look_up", "full_ids"]
 
-#: The beginning of one of Machinery's UUIDs: the prefix, and some of the 36 characters behind it.
+#: The beginning of one of Machinery's UUIDs: the prefix and some of the 36 characters after it.
 _BEGINNING: Final = re.compile(r"(task|group|chord)_[0-9a-f][0-9a-f-]{3,34}")
-#: UUIDs that are named in an error.
+#: Number of UUIDs that an error names.
 MAX_SHOWN_UUIDS: Final = 3
 
 
 def full_ids(app: App, typed: Iterable[str]) -> list[str]:
-    """Each id as it was typed; or the id that begins with it, if it is the beginning of a UUID.
+    """Replace each beginning of a UUID by the whole UUID, and leave all other words as they were typed.
 
-    Where the backend cannot look ids up, they stay as they are.
+    If the backend cannot look UUIDs up, beginnings stay as they are, too.
 
     Raises:
-        BackendError: several ids begin with it, or none does.
+        BackendError: no stored UUID, or several of them, begin with a typed beginning.
     """
     return [_full_id(app, word) if _BEGINNING.fullmatch(word) else word for word in typed]
 
@@ -42,10 +42,12 @@ def _full_id(app: App, beginning: str) -> str:
     if beginning in found:
         return beginning
     if not found:
-        raise BackendError(f"no stored UUID begins with {beginning!r}: it was never sent, or it has expired")
+        raise BackendError(
+            f"no stored UUID begins with {beginning!r}: the task was never sent, or its state has expired"
+        )
     if len(found) > 1:
         more = ", …" if len(found) > MAX_SHOWN_UUIDS else ""
         raise BackendError(
-            f"several UUIDs begin with {beginning!r}: {', '.join(found[:MAX_SHOWN_UUIDS])}{more}; give more of it"
+            f"several UUIDs begin with {beginning!r}: {', '.join(found[:MAX_SHOWN_UUIDS])}{more}; give more characters"
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""``gearmesh queues``, ``pending``, ``delayed`` and ``groups``: look at what is there. Nothing is changed."""
+"""``gearmesh queues``, ``pending``, ``delayed`` and ``groups``: show messages and groups. They change nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["delayed", "groups", "in_queues", "pending", "queue_column", "queues"]
 
-#: Delayed messages that are read to count those of each queue.
+#: Number of delayed messages that are read to count the delayed messages of each queue.
 MAX_COUNTED_DELAYED: Final = 100_000
 
 
@@ -41,15 +41,15 @@ MAX_COUNTED_DELAYED: Final = 100_000
 @words("names", "[QUEUE]...")
 @servers
 def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
-    """Count the messages of queues: of those named, else of all that have any, and of the app's queues.
+    """Count the messages of the queues that you name, else of the app's queues and of all that have messages.
 
-    pending: waiting. held: with gearmesh workers. parked: waiting because their task is not registered or may not start
-    yet. dead: dead letters. delayed: waiting for their ETA. consumers: gearmesh workers; silent ones have missed
+    pending: waiting in the queue. held: gearmesh workers have them. parked: their task is not registered or may not
+    start yet. dead: dead letters. delayed: waiting for their ETA. consumers: gearmesh workers; silent ones have missed
     heartbeats or are dead.
 
-    On Redis, the messages that Go workers hold cannot be counted, and every key is looked at to find all queues. SQS's
-    numbers are approximate; its held messages include parked ones. RabbitMQ does not tell how many are held, parked or
-    delayed. Google Pub/Sub tells no number; Cloud Monitoring does.
+    On Redis, the messages that Go workers hold cannot be counted, and every key is read to find all queues. SQS's
+    numbers are approximate, and its held messages include parked ones. RabbitMQ does not count held, parked and delayed
+    messages. Google Pub/Sub counts no messages; Cloud Monitoring does.
     """
     with channel_of(place) as (channel, app):
         inspector = inspecting(channel)
@@ -73,7 +73,7 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
 
 
 def _delayed_by_queue(channel: Any, default: str) -> Counter[str] | None:
-    """The delayed messages of each queue; None where the broker does not list them."""
+    """The number of delayed messages of each queue; None if the broker does not list delayed messages."""
     if not channel.lists_delayed:
         return None
     return Counter(
@@ -82,7 +82,7 @@ def _delayed_by_queue(channel: Any, default: str) -> Counter[str] | None:
 
 
 def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
-    """The cells of one queue; ``-`` where the broker does not tell."""
+    """The cells of one queue; ``-`` for a number that the broker does not give."""
     numbers = [count.pending, count.held, count.aside, count.dead, delayed]
     cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]
     silent = f" ({count.silent} silent)" if count.silent else ""
@@ -95,8 +95,8 @@ def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
 def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
     """Show the messages that wait in queues, in their order, without taking them.
 
-    Without QUEUE: of all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's
-    default queue and the queues of its tasks.
+    Without QUEUE, it reads all queues that the app or the broker names. RabbitMQ cannot list queues, so there it reads
+    the app's default queue and the queues of its tasks.
     """
     found: list[tuple[str, bytes]] = []
     with channel_of(place) as (channel, app):
@@ -117,7 +117,7 @@ def pending(limit: int, wide: bool, json: bool, place: Place) -> None:
 @click.command()
 @listing_options
 def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
-    """Show the messages that wait for their ETA, the soonest first; of all queues, or of QUEUE."""
+    """Show the messages of QUEUE, or of all queues, that wait for their ETA; the soonest come first."""
     with channel_of(place) as (channel, app):
         default = app.default_queue
         entries = channel.delayed(limit if place.queue is None else 1_000_000)
@@ -139,7 +139,7 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
     if unknown and not entries:
         note(
             f"no queue {place.queue!r} is known: no message is in it, no worker consumes it, and no task of the app "
-            "goes to it. Without a queue, gearmesh delayed shows the messages of all",
+            "goes to it. Without QUEUE, gearmesh delayed shows the messages of all queues",
             "yellow",
         )
 
@@ -151,10 +151,10 @@ def delayed(limit: int, wide: bool, json: bool, place: Place) -> None:
 @words("uuids", "UUID...", least=1)
 @results_servers
 def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
-    """Show groups and chords by the UUIDs of their groups: how far their members are.
+    """Show the states of the members of groups and chords, which you name by the UUIDs of their groups.
 
-    Exit code 1: the backend does not know at least one UUID (any more), or, with --wait, a member failed. Exit code 3:
-    with --wait, not all members ended in time.
+    Exit code 1: the backend does not know a UUID (any more), or, with --wait, a member failed. Exit code 3: with
+    --wait, some members have not ended in time.
     """
     with place.results_app() as app:
         need_results(app)
@@ -183,7 +183,7 @@ def groups(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
     if json:
         print_json(found)
     if not ended:
-        note(f"not all members had ended within {timeout:g} s", "yellow")
+        note(f"some members have not ended within {timeout:g} s", "yellow")
         sys.exit(EXIT_TIMEOUT)
     sys.exit(len(found) < len(ids) or (wait and failed))
 
@@ -194,7 +194,7 @@ def _group(app: App, uuid: str) -> GroupMeta | None:
 
 
 def _told(states: list[TaskState | None]) -> dict[str, int]:
-    """The number of members in each state; EXPIRED: the backend has no state of them."""
+    """The number of members in each state; EXPIRED counts members without a state in the backend."""
     return dict(sorted(Counter(state.State if state else "EXPIRED" for state in states).items()))
 
 
@@ -212,11 +212,11 @@ def _show_group(meta: GroupMeta, states: list[TaskState | None], *, wide: bool) 
 
 
 def in_queues(read: Sequence[str], found: Sequence[str]) -> str:
-    """The queues in which messages were found, for a note: ``in shop``, ``in 3 queues``; without any, those read."""
+    """Name the queues with messages for a note, as ``in shop`` or ``in 3 queues``; if none has any, the queues read."""
     names = set(found or read)
     return f"in {names.pop()}" if len(names) == 1 else f"in {len(names)} queues"
 
 
 def queue_column(read: Sequence[str]) -> Column:
-    """The column that names the queue of a row, shown if several queues were read."""
+    """The column that names the queue of a row; it is shown if the command reads several queues."""
     return Column("queue", least=8, shown=len(read) > 1)

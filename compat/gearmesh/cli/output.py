@@ -1,4 +1,4 @@
-"""Prints for people and for scripts: terminal width, colours, JSON, and notes on standard error."""
+"""Prints for people and for scripts: in the terminal's width, in colours, as JSON, and notes on standard error."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["console", "note", "print_json", "terminal_width"]
 
 #: Columns of a console that is not a terminal: no line is broken there.
 UNLIMITED_WIDTH_CHARS: Final = 1_000_000
-#: Columns of a terminal that does not say how wide it is.
+#: Columns of a terminal that does not report its width.
 DEFAULT_WIDTH_CHARS: Final = 80
 
 
 def terminal_width(*, stderr: bool = False) -> int | None:
-    """Columns of the terminal that standard output (or standard error) is; None where it is a pipe or a file.
+    """The columns of the terminal at standard output (or standard error); None if that is a pipe or a file.
 
     The variable COLUMNS wins over the size that the terminal reports.
     """
@@ -39,12 +39,12 @@ def terminal_width(*, stderr: bool = False) -> int | None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A rich console for standard output (or standard error) that leaves data as they are.
+    """Make a rich console for standard output (or standard error) that prints data unchanged.
 
-    It highlights no numbers and reads no markup and no emoji codes. Colours appear on a terminal only, and not where
-    NO_COLOR is set. In a pipe no line is broken.
+    It highlights no numbers and reads no markup and no emoji codes. It prints colours on a terminal only, and only if
+    NO_COLOR is not set. In a pipe it breaks no line.
     """
-    from rich.console import Console  # a worker's process needs no rich
+    from rich.console import Console  # imported late, because a worker's process does not need rich
 
     return Console(
         stderr=stderr,
@@ -56,10 +56,10 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def note(text: str, style: str = "") -> None:
-    """Print a line for people to standard error, so that standard output stays data."""
+    """Print a line for people to standard error, so that standard output has data only."""
     console(stderr=True).print(text, style=style, soft_wrap=True)
 
 
 def print_json(value: Any, enc_hook: Callable[[Any], Any] | None = None) -> None:
-    """Print a value as one JSON document for scripts; ``enc_hook`` as msgspec has it."""
+    """Print a value as one JSON document for scripts; ``enc_hook`` is msgspec's."""
     click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=enc_hook), indent=2).decode())

@@ -30,14 +30,14 @@ __all__ = ["parked"]
 @words("names", "[QUEUE]...")
 @servers
 def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Place) -> None:
-    """List parked messages with their tasks, the reason, since when and until when. The old name is 'aside'.
+    """List parked messages with their tasks, the reason, and the times. The old name of this command is 'aside'.
 
-    A message is parked if no worker that got it has registered its task, or if its task may not start yet because of
-    its rate. It returns to its queue by itself, again and again, until a worker takes it; one whose task no worker
-    registers becomes a dead letter after a day (the setting unregistered_max_age).
+    A worker parks a message if it has not registered the task, or if the task may not start yet because of its rate.
+    The message returns to its queue by itself, again and again, until a worker runs it. If no worker registers the
+    task, the message becomes a dead letter after a day (the setting unregistered_max_age).
 
-    Without QUEUEs: all queues that the app or the broker names. RabbitMQ lists no queues: there it is the app's default
-    queue and the queues of its tasks.
+    Without QUEUEs, it reads all queues that the app or the broker names. RabbitMQ cannot list queues, so there it reads
+    the app's default queue and the queues of its tasks.
     """
     with channel_of(place) as (channel, app):
         exact_times = channel.lists_delayed
@@ -76,13 +76,13 @@ def parked(names: tuple[str, ...], limit: int, wide: bool, json: bool, place: Pl
     note_count(len(found), "parked message", where, limit=limit, cut=table.show())
     if not exact_times:
         note(
-            "RabbitMQ tells the next try as the latest possible time, and does not list parked messages that are back "
-            "in their queue at this moment"
+            "RabbitMQ gives only the latest possible time of the next try, and does not list parked messages that are "
+            "back in their queue at this moment"
         )
 
 
 def _dies(parked: ParkedMessage, max_age: float) -> float | None:
-    """The unix time after which the message becomes a dead letter at its next try; None: it never does."""
+    """The unix time after which the message becomes a dead letter at its next try; None: it never becomes one."""
     return None if parked.since is None else parked.since + max_age
 
 

@@ -1,4 +1,4 @@
-"""Find out why tasks are PENDING, as far as broker and backend tell: for ``result`` and ``send --wait``."""
+"""Finds out why tasks are PENDING, as far as broker and backend show it, for ``result`` and ``send --wait``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from gearmesh.wire.state import PENDING, TaskState
 
 __all__ = ["about_consumer", "pending_reasons"]
 
-#: Messages of a queue, and delayed messages, among which tasks are looked for.
+#: Number of messages of a queue, and of delayed messages, that a search reads.
 MAX_SEARCHED: Final = 10_000
-#: Before the reason of a revoked task, which says where its message is.
+#: Stands before the reason of a revoked task, which tells where its message is.
 _REVOKED: Final = (
     "it is revoked and will not run: the gearmesh worker that gets its message makes it FAILURE with the error "
     "'revoked'. Until then "
 )
-#: Without a reason.
+#: Stands in place of a reason that was not found.
 _UNKNOWN: Final = (
     "no reason is known. Its worker may store results in another place: compare 'results' in the worker's log with "
     "'gearmesh config show'. 'gearmesh doctor' looks for other reasons"
@@ -41,11 +41,12 @@ _UNKNOWN: Final = (
 
 
 def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) -> dict[str, str]:
-    """Return the reasons of those that are PENDING, by UUID.
+    """Return the reasons of the tasks that are PENDING, by UUID.
 
     Args:
         place: names the broker, if ``app`` has none.
-        app: the app with the results.
+        app: the app with the result backend.
+        states: the states of the tasks; None for a task without one.
     """
     tasks = {state.TaskUUID: state.TaskName for state in states if state and state.State == PENDING}
     if not tasks:
@@ -59,7 +60,7 @@ def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) 
                 reasons = _found(sender, channel, tasks, place.queue)
     except ConfigError:
         unknown = "no broker is named, so no reason is known: give --broker URL or -A MODULE:APP"
-    except GearmeshError as exc:  # it is unreachable
+    except GearmeshError as exc:  # the broker is unreachable
         unknown = str(exc)
     with app.reached_backend() as backend:
         revoked = backend.revoked() if isinstance(backend, SupportsRevocation) else {}
@@ -67,9 +68,9 @@ def pending_reasons(place: Place, app: App, states: Sequence[TaskState | None]) 
 
 
 def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> dict[str, str]:
-    """Reasons by UUID, for a dictionary of UUIDs and the names of their tasks; ``named``: a queue to look into."""
+    """Find reasons by UUID, for a dictionary of UUIDs and the names of their tasks; ``named``: a queue to search."""
     if not channel.lists_delayed:
-        # Such a broker shows a message only by delivering it, which marks it redelivered: nothing is searched there.
+        # Such a broker shows a message only by delivering it, which marks it redelivered. So no queue is searched.
         return {
             uuid: _counted(inspecting(channel).count(named or queue_of(app, name)))
             for uuid, name in tasks.items()
@@ -92,26 +93,26 @@ def _found(app: App, channel: Any, tasks: dict[str, str], named: str | None) -> 
 def _counted(count: QueueCounts) -> str:
     """The reason on a broker that only counts a queue's messages, and perhaps its consumers."""
     if count.pending is None:
-        return f"the broker tells nothing about its queue {count.queue}: it waits, or a worker holds it"
+        return f"the broker counts nothing in its queue {count.queue}: the task waits there, or a worker holds it"
     if count.consumers is None:
         return (
-            f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has got, "
+            f"its queue {count.queue} has {counted(count.pending, 'message')} that no worker has received, "
             f"{counted(count.held or 0, 'message')} that workers hold, or that are hidden for a while, and "
-            f"{counted(count.delayed or 0, 'delayed message')}: it is one of those; the broker does not say which, nor "
-            "if a worker consumes the queue"
+            f"{counted(count.delayed or 0, 'delayed message')}: the task is one of those; the broker does not show "
+            "which, or whether a worker consumes the queue"
         )
     if not count.consumers:
         return f"no worker consumes its queue {count.queue}"
     consumers = counted(count.consumers, "consumer")
     return (
-        f"its queue {count.queue} has {consumers}, and {counted(count.pending, 'message')} that none of them has got: "
-        "it is one of those, or it is parked or delayed, or a consumer holds it whose process is busy or stopped "
-        "('rabbitmqctl list_queues name messages_unacknowledged' counts what consumers hold)"
+        f"its queue {count.queue} has {consumers}, and {counted(count.pending, 'message')} that no consumer has "
+        "received: the task is one of those, or it is parked or delayed, or a consumer that is busy or stopped holds "
+        "it ('rabbitmqctl list_queues name messages_unacknowledged' counts the messages that consumers hold)"
     )
 
 
 def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict[str, str]:
-    """Reasons of the tasks whose messages wait in a queue, were delivered from it, or are parked for it."""
+    """Find the reasons of the tasks whose messages wait in a queue, were delivered from it, or are parked for it."""
     reasons: dict[str, str] = {}
     consumers = channel.consumers(queue) if isinstance(channel, SupportsConsumerListing) else []
     for position, body in enumerate(channel.pending(queue, MAX_SEARCHED)):
@@ -129,7 +130,7 @@ def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict
             sig = signature_of(parked.body)
             if sig.UUID in tasks:
                 reasons[sig.UUID] = (
-                    f"it is parked: no worker of queue {queue} that got it has registered the task {sig.Name!r}"
+                    f"it is parked: no worker of queue {queue} that received it has registered the task {sig.Name!r}"
                     if parked.since is not None
                     else f"it is parked until its task {sig.Name!r} may start again: its rate is used up"
                 )
@@ -137,7 +138,7 @@ def _in_queue(app: App, channel: Any, queue: str, tasks: dict[str, str]) -> dict
 
 
 def _readers(consumers: Sequence[ConsumerReport], count: QueueCounts) -> str:
-    """The consumers of the queue in which a task waits, in words."""
+    """Describe the consumers of the queue in which a task waits."""
     if count.consumers:
         one = count.consumers == 1
         holding = ""
@@ -154,7 +155,7 @@ def _readers(consumers: Sequence[ConsumerReport], count: QueueCounts) -> str:
 
 
 def about_consumer(consumer: ConsumerReport, lease: float) -> str:
-    """``consumer x, which holds 2 messages and was last heard of 40 s ago: …``."""
+    """Describe a consumer: ``consumer x, which holds 2 messages and was last heard of 40 s ago: …``."""
     conclusion = silence_of(consumer, lease) or "it has not begun to run this task"
     holds = counted(len(consumer.bodies), "message")
     return f"consumer {consumer.name}, which holds {holds} and {last_heard(consumer)}: {conclusion}"

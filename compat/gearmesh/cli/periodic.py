@@ -22,13 +22,13 @@ __all__ = ["periodic"]
 
 @click.command()
 @app_argument
-@count_option("-n", "--times", most=1000, default=3, help="How many of the next times.")
+@count_option("-n", "--times", most=1000, default=3, help="Number of next times to show.")
 @as_table
 @config_file
 def periodic(app: str, times: int, wide: bool, json: bool, config: str | None) -> None:
     """List an app's periodic tasks with their next times, in each entry's time zone.
 
-    The times of @every are counted from now, as if a scheduler started now.
+    The times of @every count from now, as if a scheduler started now.
     """
     now = time.time_ns()
     found = [

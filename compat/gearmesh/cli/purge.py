@@ -27,7 +27,7 @@ __all__ = ["purge"]
 def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> None:
     """Delete the waiting messages of QUEUE (default: the app's default queue), after asking.
 
-    Messages that workers hold stay with them. The states of deleted tasks stay PENDING until they expire: a program
+    Workers keep the messages that they hold. The states of deleted tasks stay PENDING until they expire, so a program
     that waits for one of their results waits until its timeout. A deleted call of a task with unique_for can be sent
     again at once, if the command knows the result backend.
     """
@@ -53,7 +53,7 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
 
 
 def _total(count: QueueCounts) -> int | None:
-    """The number of messages that a purge deletes; None: the broker does not tell."""
+    """The number of messages that a purge deletes; None: the broker does not count them."""
     return None if count.pending is None else count.pending + (count.aside or 0)
 
 
@@ -66,7 +66,7 @@ def _delete(
     delayed: bool,
     dead: bool,
 ) -> dict[str, int]:
-    """Delete messages, with a progress bar on a terminal; return how many there were of each kind."""
+    """Delete messages, with a progress bar on a terminal; return the number of each kind."""
     inspector = inspecting(channel)
     with bars("messages") as shown:
         bar = shown.add_task(f"deleting from {queue}", total=_total(count))
@@ -76,7 +76,7 @@ def _delete(
                 gone_too(bodies)
             shown.advance(bar, len(bodies))
 
-        # Without claims to give up, the server deletes a queue in one step.
+        # Without a callback, which releases claims, the server deletes a queue in one step.
         each = None if gone_too is None else told
         gone = {"pending": inspector.purge(queue, each)}
         if delayed:

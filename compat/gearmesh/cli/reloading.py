@@ -1,4 +1,4 @@
-"""Starts a command again whenever the code in the working directory changes: for development."""
+"""Starts a command again after each change of the code in the working directory, for development."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ log = logging.getLogger("gearmesh.reload")
 
 #: Seconds between two looks at the files.
 LOOK_INTERVAL_S: Final = 0.5
-#: Files that are looked at.
+#: Number of files that the reloader watches.
 MAX_FILES: Final = 5000
 
 
 class Reloader:
-    """Runs a command, and starts it again when a file of Python changes, also if it has failed.
+    """Runs a command, and starts it again when a Python file changes, even after the command has failed.
 
     Args:
         command: the words of the command.
-        folder: with the files; those in folders with a ``pyvenv.cfg``, or with names like ``.git``, do not count.
+        folder: the folder with the files. Folders with a ``pyvenv.cfg``, and folders with names such as ``.git``, are
+            not watched.
     """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
@@ -40,14 +41,17 @@ class Reloader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Run until a signal ends it; the exit code of the last run, 0 if that was too young to handle a signal."""
+        """Run the command until a signal ends the reloader; returns the exit code of the last run.
+
+        That code is 0 if SIGTERM ended a process that was too young to handle signals.
+        """
         for number in signals_to_stop():
             signal.signal(number, self._on_signal)
         while True:
             before = self._times()
-            # In a session of its own: this process passes signals on.
+            # A session of its own, so that signals of the terminal reach the command only once, through this process.
             process = self._process = subprocess.Popen(self._command, start_new_session=True)
-            if self._ending:  # the signal came before there was a process
+            if self._ending:  # the signal came before the process was started
                 process.terminate()
             changed = self._watch(process, before)
             if changed:
@@ -58,7 +62,7 @@ class Reloader:
                 return 0 if code == -signal.SIGTERM else code
 
     def _watch(self, process: subprocess.Popen[bytes], before: dict[Path, int]) -> str:
-        """Wait for a change, and name the file; ``""``: a signal came."""
+        """Wait for a change and return the name of the file; ``""``: a signal came."""
         said = False
         while not self._ending:
             self._news.wait(LOOK_INTERVAL_S)
@@ -85,7 +89,7 @@ class Reloader:
         for path in self._files():
             try:
                 found[path] = path.stat().st_mtime_ns
-            except OSError:  # it goes away
+            except OSError:  # the file was deleted in between
                 continue
             if len(found) >= MAX_FILES:
                 break
@@ -102,6 +106,6 @@ class Reloader:
 
 
 def reload_on_change(without: str) -> int:
-    """Run this very command without the option ``without``, again and again; an exit code."""
+    """Run the command line of this process without the option ``without``, again and again; returns an exit code."""
     words = [word for word in sys.argv[1:] if word != without]
     return Reloader([sys.executable, "-m", "gearmesh", *words], Path.cwd()).run()

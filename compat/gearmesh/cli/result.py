@@ -27,14 +27,14 @@ __all__ = ["result"]
 @words("uuids", "UUID...", least=1)
 @servers
 def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json: bool, place: Place) -> None:
-    """Show the state of tasks, their progress, and their results. For a PENDING task, say why, if the broker tells.
-    --queue names a queue to look for it in, where the app does not say it.
+    """Show the state of tasks, their progress, and their results. For a PENDING task, show the reason if the broker
+    gives one. --queue names the queue to search, if the app does not name it.
 
     The first characters of a UUID are enough if the backend can look UUIDs up (Redis, MongoDB, DynamoDB,
     memory).
 
-    Exit code 1: the backend does not know at least one UUID (any more), or, with --wait, a task failed. Exit code 3:
-    with --wait, not all tasks ended in time.
+    Exit code 1: the backend does not know a UUID (any more), or, with --wait, a task failed. Exit code 3: with --wait,
+    some tasks have not ended in time.
     """
     with place.results_app() as app:
         need_results(app)
@@ -60,7 +60,7 @@ def result(uuids: tuple[str, ...], wait: bool, timeout: float, wide: bool, json:
             note(f"{uuid} is PENDING: {reason}", "yellow")
     if not ended:
         left = sum(state is not None and not state.final for state in states)
-        note(f"{left} of {counted(len(ids), 'task')} had not ended within {timeout:g} s", "yellow")
+        note(f"{left} of {counted(len(ids), 'task')} have not ended within {timeout:g} s", "yellow")
         sys.exit(EXIT_TIMEOUT)
     failed = wait and any(state is not None and state.final and not state.success for state in states)
     sys.exit(failed or None in states)

@@ -21,15 +21,15 @@ __all__ = ["revoke"]
     type=click.FloatRange(min=0, min_open=True),
     default=DEFAULT_REVOCATION_TTL_S,
     metavar="SECONDS",
-    help="How long workers remember it; default: a week.",
+    help="Time for which workers remember the revocation; default: a week.",
 )
 @as_json
 @words("uuids", "UUID...", least=1)
 @results_servers
 def revoke(uuids: tuple[str, ...], lasts: float, json: bool, place: Place) -> None:
-    """Revoke tasks: waiting ones are not run, running ones are interrupted.
+    """Revoke tasks: workers do not run them, and interrupt those that run.
 
-    All gearmesh workers with this backend obey; Go workers do not know about it. The state of a revoked task becomes
+    All gearmesh workers with this backend obey; Go workers ignore revocations. The state of a revoked task becomes
     FAILURE with the error "revoked" when a worker gets its message. The first characters of a UUID are enough. The
     revocation of an unknown UUID is recorded, too: its task may be sent later.
     """

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-#: The commands by heading, in the order in which help lists them. Their lines are here, since help and completion that
-#: import each command's module would take half a second.
+#: The commands by heading, in the order in which help lists them. The short texts are here, because help and completion
+#: would take half a second if they imported the module of each command.
 GROUPS: Final = {
     "Run": {
         "dev": "Run an app's worker and scheduler, with their own Redis.",
@@ -32,51 +32,51 @@ GROUPS: Final = {
         "delayed": "Show the messages that wait for their time.",
         "parked": "List the parked messages of queues.",
         "result": "Show the state of tasks and their results.",
-        "groups": "Show how far groups and chords are.",
+        "groups": "Show the states of the members of groups and chords.",
         "tasks": "List an app's tasks with types, queues and limits.",
         "periodic": "List an app's periodic tasks with their next times.",
-        "explain": "Say what a message, a state or a log line is.",
+        "explain": "Describe a message, a state or a log line in words.",
         "doctor": "Find problems of the servers in use, with advice.",
         "verify": "Show that Go's and Python's workers understand each other.",
         "shadow": "Compare the Python version of a task with Go's.",
-        "cutover": "Tell the steps that move a task from Go to Python.",
+        "cutover": "Print the steps that move a task from Go to Python.",
         "dashboard": "Serve pages about queues, tasks and workers.",
-        "workers": "Ask and tell running workers.",
+        "workers": "List running workers, and control them.",
         "healthcheck": "Probe the workers and schedulers of this machine.",
     },
     "Change": {
         "send": "Send a task and print its UUID.",
-        "revoke": "Revoke tasks: they are not run, or are interrupted.",
+        "revoke": "Revoke tasks: workers do not run them, or interrupt them.",
         "dead": "List, retry or delete dead letters.",
         "purge": "Delete the waiting messages of a queue.",
     },
     "Set up": {
-        "config": "Show the settings in use and where they come from.",
+        "config": "Show the settings in use and their origins.",
         "dynamodb": "Make the tables of results in DynamoDB.",
         "stubs": "Write typed code to call tasks of the other language.",
         "demo": "Run recorded Go tasks through a real worker.",
     },
 }
-#: The commands with what each of them does.
+#: The commands with their short texts.
 COMMANDS: Final = {name: text for group in GROUPS.values() for name, text in group.items()}
-#: Modules with other names than their commands. A module is imported when its command is used: a supervisor, which
-#: starts again after each crash, needs no tables, no doctor and no demo.
+#: The modules of commands that do not have the command's name. A module is imported when its command is used, so a
+#: supervisor, which starts again after each crash, imports no tables, no doctor and no demo.
 _MODULES: Final = dict.fromkeys(("queues", "pending", "delayed", "groups"), "inspect")
 
 EPILOG: Final = """\b
 An option on the command line wins over the app's code, the code over
-the environment (BROKER, …), the environment over a file. A file that is
-named with --config wins over the app's code.
-'gearmesh config show' says where each setting comes from.
+the environment (BROKER, …), the environment over a file. A file that
+you name with --config wins over the app's code.
+'gearmesh config show' shows the origin of each setting.
 
 \b
 Exit codes:
     0  done
-    1  a task failed, a UUID is not found, doctor found a problem, or the
-       answer to a question was no
-    2  wrong usage or setting, an app that cannot be imported, or a server
-       that is unreachable or refuses
-    3  send --wait: the task had not ended in time
+    1  a task failed, a UUID was not found, doctor found a problem, or you
+       answered no to a question
+    2  the command line or a setting is wrong, the app cannot be imported,
+       or a server is unreachable or refuses
+    3  with --wait: a task has not ended in time
   130  Ctrl-C (worker, scheduler and dev stop cleanly: 0)
 
 Shell completion: see docs/reference/cli.md, or for bash:
@@ -84,7 +84,7 @@ eval "$(_GEARMESH_COMPLETE=bash_source gearmesh)"
 """
 
 
-#: Old names of commands, which work for one release more.
+#: Old names of commands, which still work in this release.
 ALIASES: Final = {"aside": "parked"}
 
 #: Celery's commands, and gearmesh's way to do the same.
@@ -103,13 +103,13 @@ CELERY_COMMANDS: Final = {
 
 
 _SERVICE: Final = "use a service manager such as systemd"
-_NO_EVENTS: Final = "a worker sends no events; 'gearmesh workers --tasks' asks it"
+_NO_EVENTS: Final = "a worker sends no events; 'gearmesh workers --tasks' shows the tasks that run"
 _NO_PREFETCH: Final = "leave it out: a worker holds one message a slot"
 _NO_STATE: Final = "leave it out: the result backend keeps revocations"
 _NO_FILE: Final = "leave it out: a scheduler keeps no file"
 _NO_GOSSIP: Final = "leave it out: workers send each other no messages"
 _LOG: Final = "redirect the log, which is written to stderr"
-_ENTRIES: Final = "entries are those of app.periodic(spec, signature)"
+_ENTRIES: Final = "make entries by app.periodic(spec, signature)"
 #: Options of Celery's commands, by command, and gearmesh's way to do the same.
 CELERY_OPTIONS: Final = {
     "worker": {
@@ -125,11 +125,11 @@ CELERY_OPTIONS: Final = {
         **dict.fromkeys(("-S", "--statedb"), _NO_STATE),
         **dict.fromkeys(("-s", "--schedule"), _NO_FILE),
         **dict.fromkeys(("--without-gossip", "--without-mingle"), _NO_GOSSIP),
-        "--autoscale": "use -c for the tasks at a time; 'gearmesh workers grow N' changes it while a worker runs",
+        "--autoscale": "use -c for the number of slots; 'gearmesh workers grow N' adds slots to running workers",
         "--purge": "use the command 'gearmesh purge'",
         "--soft-time-limit": "use --soft-limit",
         "--time-limit": "use --hard-limit, with --pool processes",
-        "--without-heartbeat": "leave it out: heartbeats keep a worker's tasks",
+        "--without-heartbeat": "leave it out: without heartbeats, other workers would take a worker's tasks",
     },
     "purge": {
         **dict.fromkeys(("-f", "--force"), "use --yes"),
@@ -146,7 +146,7 @@ CELERY_OPTIONS: Final = {
 
 
 class _Commands(click.Group):
-    """Shows an error of gearmesh's as one red line, with exit code 2; with --debug, as a traceback."""
+    """Shows gearmesh's errors as one red line, with exit code 2; with --debug, as a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -162,7 +162,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest a command that is spelt alike, or the one for a command of Celery's."""
+        """Suggest a command with a similar name, or the one that replaces a command of Celery's."""
         name = args[0] if args else ""
         if name and name not in COMMANDS and name not in ALIASES and not name.startswith("-"):
             alike = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -170,7 +170,7 @@ class _Commands(click.Group):
             hint = f" Use {CELERY_COMMANDS[name]}." if name in CELERY_COMMANDS else hint
             raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
         if name in ALIASES:
-            text = f"note: 'gearmesh {name}' is now 'gearmesh {ALIASES[name]}'; the old name goes in the next release"
+            text = f"note: 'gearmesh {name}' is now 'gearmesh {ALIASES[name]}'; the next release drops the old name"
             click.secho(text, fg="yellow", err=True)
         return super().resolve_command(ctx, args)
 
@@ -180,7 +180,7 @@ class _Commands(click.Group):
                 formatter.write_dl(list(commands.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem  # click itself imports it as late
+        from click.shell_completion import CompletionItem  # click imports it as late, too
 
         found = [
             CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
@@ -195,7 +195,7 @@ class _Commands(click.Group):
         except GearmeshError as error:
             if ctx.params.get("debug"):
                 raise
-            from gearmesh.urls import redact_text  # help and completion do without it
+            from gearmesh.urls import redact_text  # help and completion are faster without this import
 
             click.secho(f"error: {redact_text(str(error))}", fg="red", err=True)
             ctx.exit(EXIT_ERROR)
@@ -208,7 +208,7 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo(err=True)  # the terminal shows ^C
             ctx.exit(EXIT_INTERRUPTED)
-        except click.Abort as error:  # of a question
+        except click.Abort as error:  # the user answered no, or pressed Ctrl-C at a question
             if isinstance(error.__context__, KeyboardInterrupt):
                 click.echo(err=True)
                 ctx.exit(EXIT_INTERRUPTED)
@@ -217,7 +217,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(package_name="gearmesh", prog_name="gearmesh")
-@app_option("The app of the command that follows.")
+@app_option("The app for the command that follows.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def main(spec: str | None, debug: bool) -> None:
     """Python for Machinery task queues: send and run the tasks of Go services."""

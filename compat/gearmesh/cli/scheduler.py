@@ -19,7 +19,7 @@ __all__ = ["scheduler"]
 
 @click.command()
 @app_argument
-@seconds_option("--grace", "Time to finish sending, when stopped.", least=0, most=10, default=10.0)
+@seconds_option("--grace", "Time to finish sending after SIGTERM.", least=0, most=10, default=10.0)
 @click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs.")
 @server_options
 @config_file
@@ -27,10 +27,10 @@ __all__ = ["scheduler"]
 def scheduler(app: str, **given: Any) -> None:
     """Send the periodic tasks of an app when they are due.
 
-    Any number of schedulers may run, also Go's: with the same lock, one of them sends each task. The first SIGINT or
-    SIGTERM finishes sending and stops; the second stops at once.
+    Any number of schedulers may run, Go's too: if they share a lock, one of them sends each task. At the first SIGINT
+    or SIGTERM the scheduler finishes sending and stops; at the second it stops at once.
     """
-    from gearmesh.scheduler.child import run  # the other commands start without it
+    from gearmesh.scheduler.child import run  # the other commands are faster without this import
 
     options = WorkerOptions(**given)
     set_up_logging(options.log_level or "INFO", options.log_format)

@@ -37,7 +37,7 @@ __all__ = ["send"]
     "--force",
     "unregistered",
     is_flag=True,
-    help="With -A: send a task that the app has not registered; a Go worker may have it.",
+    help="With -A: send a task that the app has not registered, for example one of a Go worker.",
 )
 @as_table
 @words("said", "NAME [TYPE:VALUE]...", least=1, has_app=app_before_name)
@@ -54,10 +54,10 @@ def send(
     """Send the task NAME and print its UUID.
 
     Arguments carry their Go types: int64:1 string:x bool:true '[]int64:[1,2]' '[]byte:aGk=' (lists as JSON, bytes as
-    base64). With -A they are checked against the app's task, whose queue and retries apply. A task that the app has not
-    registered needs --unregistered.
+    base64). With -A, the command checks them against the app's task, and uses its queue and retries. A task that the
+    app has not registered needs --unregistered.
 
-    With --wait, exit code 1 means that the task failed, and 3 that there was no result in time.
+    With --wait, exit code 1 means that the task failed, and 3 that no result came in time.
     """
     name, *rest = said
     args = typed_arguments(rest)
@@ -85,10 +85,10 @@ def _not_registered(app: App, name: str, spec: str) -> str:
 
 
 def _task(app: App, name: str, args: tuple[Typed, ...]) -> Task[..., Any, Any]:
-    """The task to send, with the types that the user typed and the options of the app's task of that name.
+    """Make the task to send, with the types that the user typed and the options of the app's task of that name.
 
     Raises:
-        TaskError: the app has a task of that name that takes other arguments.
+        TaskError: the app's task of that name takes other arguments.
     """
     types = [arg.type for arg in args]
     known = app.tasks.get(name)
@@ -97,7 +97,9 @@ def _task(app: App, name: str, args: tuple[Typed, ...]) -> Task[..., Any, Any]:
     known.declaration.check_types(types)
     try:
         known.declaration.read_args(Signature(Args=tuple(wire.arg(arg.type, arg.value) for arg in args)))
-    except ArgumentUnreadable as exc:  # a string that holds JSON, say
+    except (
+        ArgumentUnreadable
+    ) as exc:  # for example a string that does not hold the JSON that the task expects
         raise TaskError(f"task {name!r} cannot read its arguments: {exc.__cause__}") from exc
     return Task(app, None, of_types(name, types, Any), known.options, unique_for=known.unique_for)
 

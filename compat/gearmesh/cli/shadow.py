@@ -21,10 +21,10 @@ __all__ = ["shadow"]
 
 
 @click.command()
-@click.option("--tasks", required=True, metavar="NAMES", help="The tasks, with commas between.")
+@click.option("--tasks", required=True, metavar="NAMES", help="Names of the tasks, separated by commas.")
 @click.option("--shadow-queue", default=SHADOW_QUEUE, show_default=True, help="Queue of the copied calls.")
-@count_option("--count", default=1000, help="End after about so many calls.")
-@seconds_option("--seconds", "End after this time, whatever the count is.", least=0.1)
+@count_option("--count", default=1000, help="End after about this number of calls.")
+@seconds_option("--seconds", "End after this time, even with fewer calls.", least=0.1)
 @click.option(
     "--threshold",
     default=1.0,
@@ -32,8 +32,8 @@ __all__ = ["shadow"]
     type=click.FloatRange(0, 1),
     help="Share of calls that must agree.",
 )
-@count_option("--least", default=100, help="Calls that must have been compared.")
-@count_option("-c", "--concurrency", default=4, help="Trials at a time.")
+@count_option("--least", default=100, help="Number of calls that a verdict needs.")
+@count_option("-c", "--concurrency", default=4, help="Number of calls that run at the same time.")
 @as_json
 @words(None, most=0)
 @servers
@@ -49,9 +49,10 @@ def shadow(
     place: Place,
 ) -> None:
     """Run the Python version of tasks on copies of real calls, and compare results, errors and times with the states
-    that their workers store. The producer makes the copies: gearmesh.shadow.copy_calls(app, ["resize"], sample=0.1).
+    that the present workers store. The producer makes the copies: gearmesh.shadow.copy_calls(app, ["resize"],
+    sample=0.1).
 
-    No state, queue or successor of the deployment is touched. Ctrl-C ends it with the report.
+    The run changes no state and no queue of the deployment, and sends no following task. Ctrl-C ends it with a report.
 
     Exit code 1: a task is not ready to be switched.
     """

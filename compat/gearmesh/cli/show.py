@@ -28,7 +28,7 @@ def state_text(state: TaskState | None) -> Text:
 
 
 def outcome_of(state: TaskState | None) -> Text:
-    """Typed results, ``int64 3``, one a line; or the error's text."""
+    """The typed results as ``int64 3``, one on each line; or the error's text."""
     if state is None:
         return Text()
     if state.Error:
@@ -41,7 +41,7 @@ def _results(state: TaskState) -> list[str]:
 
 
 def progress_text(progress: Progress) -> str:
-    """``3 of 10 (30%): packing``; where the task gave no total, ``3: packing``."""
+    """Write progress as ``3 of 10 (30%): packing``; if the task gave no total, as ``3: packing``."""
     fraction = progress.fraction
     total = "" if fraction is None else f" of {progress.total:g} ({fraction:.0%})"
     return f"{progress.done:g}{total}{': ' if progress.note else ''}{progress.note}"
@@ -57,13 +57,13 @@ def show_states(
     """Print UUID, task, state, progress, time of creation, and result or error; a single task as a block.
 
     Args:
-        states: in the order in which they are shown.
+        states: the states to print, in this order.
         reports: the progress reports of the tasks, in the same order.
         wide: show whole values.
         seconds: the time from sending the task to its end; None: not measured.
 
     Returns:
-        True if a value was cut that ``wide`` would show.
+        True if the table cuts a value that ``wide`` would show.
     """
     now = time.time_ns()
     told = list(reports) or [None] * len(states)
@@ -97,7 +97,7 @@ def show_states(
 
 
 def precise_span(seconds: float) -> str:
-    """A measured duration: ``12 ms``, ``3.4 s``, ``5 min``."""
+    """Write a measured duration as ``12 ms``, ``3.4 s`` or ``5 min``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
@@ -111,14 +111,14 @@ def state_json(
     seconds: float | None = None,
     reason: str | None = None,
 ) -> dict[str, Any]:
-    """One task as ``--json`` prints it; ``state`` is null if the backend has none.
+    """Make the JSON object of one task for ``--json``; its ``state`` is null if the backend has none.
 
     Args:
         uuid: the task's id.
-        state: as it is stored.
+        state: the stored state; None: the backend has none.
         progress: the task's last progress report.
-        seconds: the time from sending it to its end; None: not measured.
-        reason: why it is PENDING; None: it is not.
+        seconds: the time from sending the task to its end; None: not measured.
+        reason: the reason why the task is PENDING; None: it is not PENDING.
     """
     results = (
         None

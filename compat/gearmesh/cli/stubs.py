@@ -1,4 +1,4 @@
-"""``gearmesh stubs``: typed code for calling tasks of the other language."""
+"""``gearmesh stubs``: write typed code that calls tasks of the other language."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _where = decorators(
     click.option(
         "--check",
         metavar="FILE",
-        help="Write nothing: compare with this file, show the difference, and end with 1 if there is one.",
+        help="Write nothing; compare with this file, show the differences, and exit with 1 if there are any.",
     ),
 )
 
@@ -49,14 +49,14 @@ def stubs() -> None:
     type=click.Choice(["v2", "v1", "none"]),
     default="v2",
     show_default=True,
-    help="Whose types messages have; none: types of its own, for which the standard library is enough.",
+    help="The version of Machinery whose types the code uses; none: its own types, on the standard library alone.",
 )
 @_where
 def go(
     app: str, config: str | None, package: str, flavour: str, output: str | None, check: str | None
 ) -> None:
-    """Write Go code for the tasks of a Python app: a struct of arguments, a function that makes the message, and one
-    that reads the results, for each task."""
+    """Write Go code for the tasks of a Python app: for each task a struct of arguments, a function that makes the
+    message, and a function that reads the results."""
     if not _PACKAGE.fullmatch(package):
         raise click.UsageError(f"package is {package!r}, expected lower case letters, such as pytasks")
     tasks = of_app(load_app(app, config, needs_broker=False))
@@ -69,7 +69,7 @@ def go(
 
 @stubs.command(short_help="Typed remotes for the tasks of a Go program.")
 @click.argument("manifest", required=False, metavar="[MANIFEST]")
-@click.option("--from-go", "folder", metavar="DIR", help="Read a folder of Go code, by Go's own parser.")
+@click.option("--from-go", "folder", metavar="DIR", help="Read a folder of Go code with Go's own parser.")
 @click.option(
     "--queue",
     metavar="NAME",
@@ -79,8 +79,8 @@ def go(
 def python(
     manifest: str | None, folder: str | None, queue: str | None, output: str | None, check: str | None
 ) -> None:
-    """Write a Python module with typed remotes: for the tasks of MANIFEST (as 'gearmesh tasks --json' prints it; - for
-    standard input), or for those that the Go code in DIR registers."""
+    """Write a Python module with typed remotes for the tasks of MANIFEST (as 'gearmesh tasks --json' prints it; - for
+    standard input), or for the tasks that the Go code in DIR registers."""
     if (manifest is None) == (folder is None):
         raise click.UsageError("give a manifest, or --from-go DIR")
     if folder is not None:

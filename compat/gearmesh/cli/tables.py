@@ -1,4 +1,4 @@
-"""Lays rows out as a table that fits the terminal, as blocks where no table fits, or as one line a row in a pipe."""
+"""Lays rows out as a table that fits the terminal, as blocks if no table fits, or as one line a row in a pipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BIDIRECTIONAL: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2
 
 
 def shown(text: str, *, lines: bool = False) -> str:
-    """The text with control characters written as escapes, so that data cannot steer a terminal or break a row.
+    """Write control characters of a text as escapes, so that data cannot steer a terminal or break a row.
 
     ``lines``: keep line breaks.
     """
@@ -43,11 +43,11 @@ def _is_control(char: str) -> bool:
 
 
 class Cell(NamedTuple):
-    """Holds one value of a table, and how it is drawn.
+    """Holds one value of a table and its style.
 
     Attributes:
-        text: for people at a terminal.
-        whole: in a pipe and with ``--wide``; None: the same.
+        text: the text for people at a terminal.
+        whole: the text in a pipe and with ``--wide``; None: the same text.
         style: rich's name of a colour.
     """
 
@@ -62,17 +62,17 @@ Grid = list[list[Cell]]
 
 @dataclass(frozen=True)
 class Column:
-    """Describes a column of a table: its heading, and how its cells are drawn.
+    """Describes a column of a table: its heading and the rules for drawing its cells.
 
     Attributes:
-        heading: its name.
-        right: align numbers to the right.
-        drop: on a terminal the table is drawn without the column if it is too wide (1 goes first), or if the
+        heading: the column's name.
+        right: True aligns numbers to the right.
+        drop: on a terminal, the table leaves the column out if the table is too wide (columns with 1 first) or if the
             column is empty; 0: never.
-        least: cells may be cut to so many characters; 0: they are never cut.
-        identifier: cells are ids, of which a unique beginning may be shown.
-        lines: cells may have several lines, which are drawn under each other on a terminal.
-        shown: False leaves the column out everywhere; rows have a cell for it all the same.
+        least: the number of characters to which cells may be cut; 0: they are never cut.
+        identifier: True if the cells are ids, which a unique beginning may stand for.
+        lines: True if cells may have several lines; a terminal shows them under each other.
+        shown: False leaves the column out everywhere, but rows still have a cell for it.
     """
 
     heading: str
@@ -88,8 +88,8 @@ class Table:
     """Draws rows under headings, in the width of the terminal.
 
     Args:
-        columns: from left to right. Free text belongs at the end.
-        wide: show every column and whole values, however wide the terminal is.
+        columns: the columns from left to right. Put free text at the end.
+        wide: show every column and whole values, even if lines are wider than the terminal.
     """
 
     def __init__(self, columns: Sequence[Column], wide: bool = False) -> None:
@@ -99,7 +99,7 @@ class Table:
         self.rows: list[list[Cell]] = []
 
     def add(self, *cells: str | Cell) -> None:
-        """Add a row; one cell a column."""
+        """Add a row with one cell for each column."""
         self.rows.append(
             [
                 cell if isinstance(cell, Cell) else Cell(cell)
@@ -109,10 +109,10 @@ class Table:
         )
 
     def show(self, *, blocks: bool = False, whole: bool = False) -> bool:
-        """Print the rows to standard output; True if a value was left out or cut that ``wide`` would show.
+        """Print the rows to standard output; True if it leaves out or cuts a value that ``wide`` would show.
 
-        ``blocks``: on a terminal, print each row as a block even if a table fits. ``whole``: print blocks rather
-        than a table in which a value is left out or cut. Without rows nothing is printed.
+        ``blocks``: on a terminal, print each row as a block even if a table fits. ``whole``: print blocks rather than a
+        table that leaves out or cuts a value. Without rows it prints nothing.
         """
         if not self.rows:
             return False
@@ -194,7 +194,7 @@ class Table:
         return [width(i) for i in kept]
 
     def _minima(self, grid: Grid, kept: Sequence[int]) -> list[int]:
-        """The widths when every column that may be cut is cut."""
+        """The widths of the columns if each is cut as far as it may be."""
         return [
             min(width, max(self.columns[i].least, cell_len(self.columns[i].heading)))
             if self.columns[i].least
@@ -203,7 +203,7 @@ class Table:
         ]
 
     def _fitted(self, grid: Grid, kept: Sequence[int], width: int) -> list[int]:
-        """Widths that fill the terminal: the cells that lack least room get it, and those that lack most are cut."""
+        """Widths that fill the terminal: columns that lack little room get it first, so the widest ones are cut."""
         widths, wanted = self._minima(grid, kept), self._widths(grid, kept)
         room = width - _total(widths)
         for i in sorted(range(len(kept)), key=lambda i: wanted[i] - widths[i]):
@@ -221,7 +221,7 @@ class Table:
     # -- several lines a row
 
     def _blocks(self, width: int) -> list[Text]:
-        """Each row as lines of heading and value; empty cells are left out."""
+        """Draw each row as lines of heading and value, without empty cells."""
         indent = max(cell_len(column.heading) for column in self.columns) + COLUMN_GAP_CHARS
         lines: list[Text] = []
         for row in self.rows:
@@ -234,7 +234,7 @@ class Table:
 
     @staticmethod
     def _block_text(column: Column, cell: Cell) -> str:
-        """The value for people, and the exact one behind it, as a block has room for both."""
+        """The value for people with the exact value after it, since a block has room for both."""
         text = shown(cell.text, lines=True)
         if cell.whole is None or cell.whole == cell.text or column.lines:
             return text
@@ -246,21 +246,21 @@ def _total(widths: Sequence[int]) -> int:
 
 
 def note_count(count: int, noun: str, where: str = "", *, limit: int = 0, cut: bool) -> None:
-    """Print how many rows a table has: ``the first 100 messages waiting in shop; --wide shows everything``.
+    """Print the number of a table's rows: ``the first 100 messages waiting in shop; --wide shows everything``.
 
     Args:
-        count: of rows.
-        noun: of one row.
-        where: words behind the number.
-        limit: the number of rows at which a list ends; 0: it has all.
-        cut: a value was cut or left out.
+        count: the number of rows.
+        noun: the noun for one row.
+        where: words after the number.
+        limit: the number of rows at which the list was ended; 0: it has all rows.
+        cut: True if the table cuts or leaves out a value.
     """
     first = "the first " if limit and count == limit else ""
     note(f"{first}{counted(count, noun)}{where and ' '}{where}{'; --wide shows everything' if cut else ''}")
 
 
 def block_lines(heading: str, text: str, style: str, indent: int, width: int | None) -> list[Text]:
-    """``heading   text``, with all lines of the text under each other; ``width`` None: no line is broken."""
+    """Lay out ``heading   text`` with the lines of the text under each other; ``width`` None breaks no line."""
     room = None if width is None else max(1, width - indent)
     pieces = [piece for line in text.split("\n") for piece in _wrapped(line, room)]
     heads = [heading] + [""] * (len(pieces) - 1)
@@ -271,14 +271,14 @@ def block_lines(heading: str, text: str, style: str, indent: int, width: int | N
 
 
 def _wrapped(line: str, room: int | None) -> list[str]:
-    """The line in pieces of at most ``room`` columns, broken at spaces where possible."""
+    """Split a line into pieces of at most ``room`` columns, at spaces if possible."""
     if room is None or cell_len(line) <= room:
         return [line]
     return [piece.plain.rstrip() for piece in Text(line).wrap(console(), room)]
 
 
 def _beginnings(ids: Sequence[str]) -> list[str]:
-    """The first characters of each id: at least those that people recognise, and enough to tell the ids apart."""
+    """Shorten ids to their first characters: ``SHORT_ID_CHARS`` of them, or as many as tell the ids apart."""
     distinct = set(ids)
     longest = max(map(len, distinct), default=0)
     length = SHORT_ID_CHARS

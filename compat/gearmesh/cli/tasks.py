@@ -33,7 +33,7 @@ __all__ = ["tasks"]
 def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
     """List an app's tasks: Go types, queues, limits, retries, and schedules.
 
-    A limit that is not shown is the worker's. An argument with a question mark may be left out.
+    If a task shows no limit, the worker's limit applies. An argument with a question mark may be left out.
     """
     loaded = load_app(app, config, needs_broker=False)
     specs = _specs(loaded)
@@ -66,11 +66,14 @@ def tasks(app: str, wide: bool, json: bool, config: str | None) -> None:
         )
     note_count(len(found), "task", cut=table.show(whole=True))
     if not found:
-        note(f"a worker of {app} can run nothing: import the modules with its tasks there", "yellow")
+        note(
+            f"{app} has no tasks, so a worker of it can run none: import the modules with its tasks there",
+            "yellow",
+        )
 
 
 def _specs(app: App) -> dict[str, list[str]]:
-    """The specs of the periodic entries that send a single task, by the task's name."""
+    """The specs of periodic entries that send a single task, by the task's name."""
     specs: dict[str, list[str]] = defaultdict(list)
     for entry in app.periodics.entries.values():
         if isinstance(entry.what, TaskSignature):
@@ -125,7 +128,7 @@ def _argument_json(parameter: Parameter, *, variadic: bool = False) -> dict[str,
 
 
 def _arguments(declaration: Declaration) -> str:
-    """``image []byte, width? uint16, tags ...string``"""
+    """Write the parameters as ``image []byte, width? uint16, tags ...string``."""
     shown = [
         f"{each.name}{'' if each.default is MISSING else '?'} {_type(each.slot)}"
         for each in declaration.parameters
@@ -140,7 +143,7 @@ def _results(results: tuple[ValueCodec, ...] | None) -> str:
 
 
 def _type(slot: ValueCodec) -> str:
-    """The Go type; with the annotation where that says what a string or bytes hold."""
+    """The Go type, with the annotation if a string or bytes hold JSON or MessagePack."""
     packed = slot.shown.startswith(("Json[", "Msgpack["))
     return f"{slot.go or 'any'}{f' ({slot.shown})' if packed else ''}"
 
@@ -159,7 +162,7 @@ def _limits(about: dict[str, Any]) -> str:
 
 
 def _rate(seconds: float) -> str:
-    """``5/s``: how often a task may start, from the seconds between two starts."""
+    """Write a task's rate as ``5/s``, from the seconds between two starts."""
     for unit, size in (("s", 1), ("m", 60)):
         if seconds <= size:
             return f"{size / seconds:g}/{unit}"

@@ -1,4 +1,4 @@
-"""A table's cell for a time."""
+"""Makes the cell of a table for a time."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["time_cell"]
 
 
 def time_cell(ns: int | None, now_ns: int) -> Cell:
-    """A table's cell: how long ago for people, exact in a pipe; empty where the time is not known (None)."""
+    """Make a table's cell for a time: its age for people, the exact time in a pipe; empty if the time is None."""
     return Cell("") if ns is None else Cell(age(ns, now_ns), exact(ns))

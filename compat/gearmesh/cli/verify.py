@@ -25,7 +25,7 @@ _STYLES: Final = {"agrees": "green", "differs": "bold red", "not available": "ye
 
 @click.command()
 @click.option(
-    "--binding-key", metavar="KEY", default="", help="RabbitMQ: the key of the queue; default: its name."
+    "--binding-key", metavar="KEY", default="", help="RabbitMQ: the queue's binding key; default: its name."
 )
 @click.option("--prefix", default=PREFIX, show_default=True, help="Beginning of the echo tasks' names.")
 @seconds_option("--timeout", "Wait no longer than this for the next answer.", least=0.1, default=10.0)
@@ -37,12 +37,12 @@ _STYLES: Final = {"agrees": "green", "differs": "bold red", "not available": "ye
 def verify(
     binding_key: str, prefix: str, timeout: float, junit: str | None, wide: bool, json: bool, place: Place
 ) -> None:
-    """Send the conformance set through the workers of a queue of its own, and compare what comes back.
+    """Send the conformance set to the workers of a separate queue, and compare the results with the values sent.
 
-    The workers have registered the echo tasks: docs/howto/verify.md has the Go code to paste. The queue is
-    gearmesh_verify if --queue names no other. The run leaves nothing behind.
+    The workers must have registered the echo tasks: docs/howto/verify.md has the Go code to paste. The queue is
+    gearmesh_verify unless --queue names another. The run deletes all that it has made.
 
-    Exit code 1: something differs, or nothing could be compared.
+    Exit code 1: a value differs, or no value could be compared.
     """
     with place.app() as app:
         need_server(app, "verification")

@@ -1,4 +1,4 @@
-"""Waits for tasks, and shows on a terminal how far they are."""
+"""Waits for tasks, and shows their progress on a terminal."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EXIT_TIMEOUT", "bars", "look_later", "tell_timeout", "timeout_option", "wait_for"]
 
-#: Exit code if the tasks had not ended in time.
+#: Exit code if some tasks have not ended in time.
 EXIT_TIMEOUT: Final = 3
-#: Seconds between two updates of what is shown.
+#: Seconds between two updates of the progress bar.
 UPDATE_INTERVAL_S: Final = 0.5
-#: States that are read in one second while many tasks are waited for.
+#: Number of states that a wait for many tasks reads in one second.
 MAX_READS_PER_S: Final = 5_000
 
 #: States in the words of a progress bar.
@@ -35,12 +35,12 @@ _WORDS: Final = {PENDING: "not started", RECEIVED: "received", STARTED: "running
 
 #: ``--timeout`` of a command that waits; 0: no limit.
 timeout_option = seconds_option(
-    "--timeout", "With --wait: stop waiting after this; 0: wait for ever.", least=0, default=60.0
+    "--timeout", "With --wait: stop waiting after this time; 0: never.", least=0, default=60.0
 )
 
 
 def bars(unit: str = "") -> Bars:
-    """Progress bars on standard error, which disappear when they end; none if that is not a terminal.
+    """Make progress bars on standard error, which disappear when they end; no bars if that is not a terminal.
 
     ``unit``: the unit of the count beside the bar; ``""`` shows no count.
     """
@@ -73,7 +73,7 @@ def wait_for(app: App, uuids: Sequence[str], timeout: float, later: str, more: s
 
     Args:
         later: the command line that shows the tasks later; see :func:`look_later`.
-        more: words about the tasks, for Ctrl-C.
+        more: words about the tasks, for the note that Ctrl-C prints.
     """
     deadline = time.monotonic() + timeout if timeout else float("inf")
     try:
@@ -142,12 +142,12 @@ def look_later(command: str, uuids: Sequence[str], place: Place) -> str:
 def tell_timeout(timeout: float, state: TaskState | None, reason: str | None, later: str) -> None:
     """Print that the result did not come in time, the meaning of the task's state, and the command to look again.
 
-    ``reason``: of a PENDING task.
+    ``reason``: the reason why the task is PENDING; None: not known, or in another state.
     """
     found = state.State if state else PENDING
     meaning = {
         PENDING: reason,
-        RECEIVED: "a worker has taken it and not begun it",
+        RECEIVED: "a worker has received it and not begun it",
         STARTED: "a worker runs it",
         RETRY: "it failed and waits for its next try",
     }.get(found)

@@ -37,7 +37,7 @@ CELERY_POOLS: Final = {
 
 
 def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, int] | None:
-    """Queues and their weights; 1 for a queue without one."""
+    """Read the names of queues and their weights; a queue without a weight gets 1."""
     weights: dict[str, int] = {}
     for word in (word.strip() for text in value for word in text.split(",")):
         name, sign, weight = word.rpartition("=")
@@ -52,10 +52,10 @@ def _queues(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
 
 
 class _Pool(click.Choice):  # type: ignore[type-arg]
-    """One of the pools; for one of Celery's the error names gearmesh's."""
+    """The type of ``--pool``: for a pool of Celery's, the error names gearmesh's option."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See click. Raises BadParameter."""
+        """click's hook: check the value. Raises BadParameter."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
@@ -71,7 +71,7 @@ _options = decorators(
         type=_Pool(POOLS),
         default="threads",
         show_default=True,
-        help="Where tasks run. asyncio: 'async def' tasks on one loop; processes: one task in each process.",
+        help="Pool that runs tasks. asyncio: 'async def' tasks on one loop; processes: one task in each process.",
     ),
     click.option(
         "-Q",
@@ -79,19 +79,21 @@ _options = decorators(
         metavar="A,B=3",
         multiple=True,
         callback=_queues,
-        help="Queues, with weights if some should be read more often; default: the app's.",
+        help="Queues to read, with weights if some should be read more often; default: the app's.",
     ),
     click.option(
-        "--strict-order", is_flag=True, help="Take from a queue only when those before it are empty."
+        "--strict-order", is_flag=True, help="Read a queue only while the queues before it are empty."
     ),
-    seconds_option("--lease", "Silence after which other workers take over; default: the app's."),
-    seconds_option("--grace", "Time for running tasks to finish, when stopped.", default=30.0),
     seconds_option(
-        "--soft-limit", "A task that runs for longer is interrupted by an exception; 0: no limit.", least=0
+        "--lease", "Silence after which other workers take over a worker's messages; default: the app's."
+    ),
+    seconds_option("--grace", "Time for running tasks to finish after SIGTERM.", default=30.0),
+    seconds_option(
+        "--soft-limit", "Interrupt a task that runs for longer by an exception; 0: no limit.", least=0
     ),
     seconds_option(
         "--hard-limit",
-        "The process of a task that runs for longer is killed; needs --pool processes.",
+        "Kill the process of a task that runs for longer; needs --pool processes.",
         least=0,
     ),
     count_option("--max-tasks-per-child", metavar="N", help="Restart a process that has run N tasks."),
@@ -101,7 +103,7 @@ _options = decorators(
         least=0,
         metavar="N",
         default=100,
-        help="Tasks a second that get log lines of their own; the others are counted. 0: all.",
+        help="Number of tasks a second that get a log line each; further ones are counted in one line. 0: no limit.",
     ),
     click.option("--wait-for-broker", is_flag=True, help="At the start, wait for an unreachable broker."),
     click.option(
@@ -119,7 +121,7 @@ _options = decorators(
     click.option(
         "--remote-control/--no-remote-control",
         default=None,
-        help="Listen for questions and orders on the broker, or not; else as the setting remote_control says.",
+        help="Turn remote control through the broker on or off; default: the setting remote_control.",
     ),
     click.option("--watch", is_flag=True, help="Read the settings again every 10 s while it runs."),
     server_options,
@@ -129,7 +131,7 @@ _options = decorators(
 
 
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all options of a worker, which the command gets as ``options``, a WorkerOptions."""
+    """Add all options of a worker; the command gets them as ``options``, a WorkerOptions."""
 
     @wraps(command)
     def collected(
@@ -155,15 +157,17 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @app_argument
 @click.option("--with-scheduler", is_flag=True, help="Also send the app's periodic tasks.")
-@click.option("--autoreload", is_flag=True, help="Start again when code here changes: for development.")
+@click.option(
+    "--autoreload", is_flag=True, help="Start again when code in this folder changes, for development."
+)
 @worker_options
 def worker(app: str, autoreload: bool, options: WorkerOptions) -> None:
     """Run the tasks of an app.
 
     At the first SIGINT or SIGTERM the worker takes no more tasks, finishes those that run and returns the others to
-    their queues. At the second it returns all of them and stops at once. Neither loses a task.
+    their queues. At the second it returns all tasks and stops at once. Neither loses a task.
     """
-    from gearmesh.worker.startup import run  # help and completion do without it
+    from gearmesh.worker.startup import run  # help and completion are faster without this import
 
     set_up_logging(options.log_level or "INFO", options.log_format)
     if autoreload:
@@ -174,6 +178,8 @@ def worker(app: str, autoreload: bool, options: WorkerOptions) -> None:
 
 
 def _need_server(app: App) -> None:
-    from gearmesh.cli.common import need_server  # with much that the worker's first process need not wait for
+    from gearmesh.cli.common import (
+        need_server,
+    )  # a slow import, for which the worker's first process must not wait
 
     need_server(app, "worker")

@@ -1,4 +1,4 @@
-"""``gearmesh workers``: ask running workers what they do, and tell them to pause, grow, shrink or stop."""
+"""``gearmesh workers``: show running workers and their tasks, and tell them to pause, grow, shrink or stop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _timeout = click.option(
 )
 _to = click.option("--to", metavar="WORKER", multiple=True, help="Only this worker; may be repeated.")
 _order_options = decorators(_to, _timeout, as_json)
-#: MODULE:APP and the options of servers, of an order without further words.
+#: MODULE:APP and the options that name servers, for an order without arguments.
 _place = decorators(words(None, most=0), servers)
 
 
@@ -54,9 +54,9 @@ def workers(
     wide: bool,
     json: bool,
 ) -> None:
-    """List the Python workers that run, and what they do; or tell them something.
+    """List the Python workers that run, with their tasks; or control them by a subcommand.
 
-    Workers on Redis and RabbitMQ listen, unless the setting remote_control is off. Go's workers do not.
+    Workers on Redis and RabbitMQ listen, unless the setting remote_control is off. Go's workers do not listen.
     """
     ctx.obj = place
     if ctx.invoked_subcommand is not None:
@@ -122,7 +122,7 @@ def _show(replies: list[Reply], wide: bool, *, tasks: bool) -> None:
 @_place
 @click.pass_obj
 def ping(outer: Place, /, place: Place, to: tuple[str, ...], timeout: float, json: bool) -> None:
-    """Name the workers that answer."""
+    """Print the names of the workers that reply."""
     app = _app(outer, place)
     began = time.monotonic()
     replies = ControlClient(app).ask("ping", to=to, timeout=timeout)
@@ -146,8 +146,8 @@ def _pausing(verb: str, help: str) -> None:
         _tell(_app(outer, place), verb, {"kind": kind, "name": name}, **given)
 
 
-_pausing("pause", "Begin no tasks of a queue, or of a name.")
-_pausing("resume", "Begin the tasks of a paused queue or name again.")
+_pausing("pause", "Pause a queue or a task: workers begin no runs of it.")
+_pausing("resume", "Resume a paused queue or task.")
 
 
 def _resizing(verb: str, help: str) -> None:
@@ -174,7 +174,7 @@ _resizing("shrink", "Have each worker run COUNT fewer tasks at a time.")
 @servers
 @click.pass_obj
 def log_level(outer: Place, /, place: Place, what: tuple[str, ...], **given: Any) -> None:
-    """Have workers log from a level on, until their restart."""
+    """Set the lowest level that workers log, until they restart."""
     _tell(_app(outer, place), "log-level", {"level": what[0].upper()}, **given)
 
 
@@ -196,7 +196,7 @@ def shutdown(outer: Place, /, place: Place, yes: bool, **given: Any) -> None:
 
 
 def _app(outer: Place, inner: Place) -> App:
-    """The app that the options before or behind the subcommand name."""
+    """Make the app that the options before or after the subcommand name."""
     given = inner._asdict()
     return Place(
         **{name: given[name] if given[name] is not None else value for name, value in outer._asdict().items()}
@@ -217,12 +217,12 @@ def _tell(
 
 
 def _end(app: App, replies: list[Reply]) -> None:
-    """Say that no worker replied, or that one refused, and leave with an exit code of its own."""
+    """Print that no worker replied, and exit with 1; raise GearmeshError if a worker refused."""
     if not replies:
         hint = (
             ""
             if app.config.remote_control
-            else "; with the setting remote_control off, only those listen that are started with --remote-control"
+            else "; the setting remote_control is off, so only workers with the option --remote-control listen"
         )
         note(f"no Python worker of {app.masked_broker} replied{hint}", "yellow")
         click.get_current_context().exit(EXIT_NO_WORKER)

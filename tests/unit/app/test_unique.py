@@ -166,7 +166,7 @@ def test_a_purge_without_its_result_backend(redis_url: str) -> None:
     result = CliRunner().invoke(main, ["purge", "--yes"], env=env)
     assert result.exit_code == 0, result.output
     assert "deleted from machinery_tasks: 1 pending" in result.output
-    assert "tasks with unique_for cannot be sent again until that ends" in result.output
+    assert "tasks with unique_for cannot be sent again until unique_for ends" in result.output
 
 
 def test_what_was_not_sent_claims_nothing(app: App) -> None:

@@ -55,7 +55,7 @@ def test_standard_input() -> None:
 def test_nothing_comes_in() -> None:
     for nothing in ("", "\n"):
         told = call(input=nothing)
-        assert (told.exit_code, told.output) == (1, "Nothing came in: is the queue empty?\n")
+        assert (told.exit_code, told.output) == (1, "The input is empty: is the queue empty?\n")
 
 
 def test_a_message_as_an_argument(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there() -> None:
     told = call("nowhere")
     assert told.exit_code == 2
     assert (
-        "cannot read 'nowhere': No such file or directory; to look up a UUID, say where: -A MODULE:APP"
+        "cannot read 'nowhere': No such file or directory; to look up a UUID, name the app: -A MODULE:APP"
         in " ".join(told.output.split())
     )
 

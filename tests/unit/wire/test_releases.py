@@ -200,7 +200,7 @@ def test_the_doctor_names_tasks_and_faults() -> None:
     assert any("rejects a redelivered message" in text for text in notes)
     assert not any("concurrency + 1" in text for text in notes), "that is Redis's"
     (newest,) = [each.text for each in found if each.about == "Machinery v2.0.16"]
-    assert "own retries" in newest
+    assert "retries of a Go worker" in newest
     with App("redis://localhost", machinery_release="v1.10.8,v2.0.13") as app:
         assert [each.about for each in releases(Case(app)) if "concurrency + 1" in each.text] == [
             "Machinery v1.10.8",

@@ -1,8 +1,8 @@
-"""The checks of ``gearmesh doctor``: one function a subject, in a module for each kind of server.
+"""The checks of ``gearmesh doctor``: one function for each subject, in a module for each kind of server.
 
-A check takes the :class:`~gearmesh.cli.checks.base.Case` and yields findings; if it is not about the servers in use it
-yields nothing. A new check is a function and a line in :data:`CHECKS`. A check changes nothing in a server, and leaves
-an unreachable one to the checks in ``servers``.
+A check takes the :class:`~gearmesh.cli.checks.base.Case` and yields findings. It yields none if the deployment does not
+use its kind of server. A new check is a function and a line in :data:`CHECKS`. A check must not change anything in a
+server. Only the checks in ``servers`` report that a server is unreachable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gearmesh.cli.checks.sqs import sqs_queues
 
 __all__ = ["CHECKS", "Case", "Check", "Finding"]
 
-#: In the order in which they are shown.
+#: All checks, in the order in which the doctor shows their findings.
 CHECKS: Final[tuple[Check, ...]] = (
     brokers_answer,
     backend_answers,

@@ -1,4 +1,4 @@
-"""The input of the doctor's checks, and their findings."""
+"""The input of the doctor's checks and their findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearmesh.config import Config
 
 __all__ = ["Case", "Check", "Finding", "Level"]
 
-#: ``problem``: tasks or results are, or will be, lost, late or run twice. ``note``: it may be intended.
+#: ``problem``: tasks or results are, or will be, lost, late or run twice. ``note``: the user may want it so.
 Level = Literal["problem", "note", "ok"]
 
 
@@ -21,7 +21,7 @@ class Finding(msgspec.Struct, frozen=True):
     """The outcome of one check on one server or queue.
 
     Attributes:
-        level: how bad it is. about: the server or queue, without a password. text: the observation.
+        level: the severity. about: the server or queue, without a password. text: the observation.
         advice: the remedy; ``""`` if none is needed.
     """
 
@@ -36,8 +36,8 @@ class Case:
     """The app and the queues that the doctor examines.
 
     Attributes:
-        app: its servers and settings.
-        queues: custom queues, in addition to the default one.
+        app: the app, with its servers and settings.
+        queues: further queues, besides the default queue.
         management: URL of RabbitMQ's management API, e.g. ``http://guest:guest@localhost:15672``; ``""``: none.
         spec: the app as ``-A`` names it; ``""``: only servers were named.
     """

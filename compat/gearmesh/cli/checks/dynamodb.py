@@ -1,4 +1,4 @@
-"""Check the tables and the permissions of a DynamoDB that keeps results."""
+"""Checks the tables and the permissions of a DynamoDB that keeps results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 __all__ = ["dynamodb_permissions", "dynamodb_tables"]
 
-#: The key that requests of the doctor name; there is no such item.
+#: The key in the doctor's requests; no item has it.
 _NOBODY: Final = "nobody"
-#: No item meets this.
+#: A condition that no item meets, so a write with it changes nothing.
 _NEVER: Final = "attribute_exists(#key) AND attribute_not_exists(#key)"
-#: Permissions without which gearmesh works, and what it does without them.
+#: Permissions without which gearmesh works, with the consequence of each.
 _OPTIONAL: Final = {
     "dynamodb:DescribeTable": "tables are not checked at start",
-    "dynamodb:DescribeTimeToLive": "the doctor cannot see if expired items are deleted",
+    "dynamodb:DescribeTimeToLive": "the doctor cannot see whether expired items are deleted",
     "dynamodb:PartiQLUpdate": "each state is written by a request of its own, so workers are slower",
     "dynamodb:Scan": "UUIDs must be given whole",
 }
 
 
 def dynamodb_tables(case: Case) -> Iterator[Finding]:
-    """Find tables that are missing, have another key, or keep for ever what has expired."""
+    """Find tables that are missing, have another key, or never delete expired items."""
     target = _target(case)
     if target is None:
         return
@@ -61,12 +61,12 @@ def _findings(table: KeyedTable, status: TableStatus, command: str) -> Iterator[
         yield Finding("problem", about, text, advice)
     elif status.ttl != "TTL":
         kept = f"deletes items by the attribute {status.ttl!r}" if status.ttl else "deletes nothing"
-        text = f"its time to live {kept}: expired results stay, and are paid for, for ever"
-        yield Finding("note", about, text, f"Let it delete by the attribute TTL; {command} does so.")
+        text = f"its time to live {kept}: expired results are never deleted, and AWS bills their storage"
+        yield Finding("note", about, text, f"Set its time to live to the attribute TTL; {command} does so.")
 
 
 def dynamodb_permissions(case: Case) -> Iterator[Finding]:
-    """Find actions that this client may not do. Each is tried in a way that changes nothing."""
+    """Find actions that this client may not do. The check tries each one by a request that changes nothing."""
     target = _target(case)
     if target is None:
         return
@@ -107,7 +107,7 @@ def _denied(attempt: Callable[[], object]) -> bool:
         attempt()
     except DynamoDBUnavailable as exc:
         return exc.code in ("AccessDenied", "AccessDeniedException")
-    except GearmeshError:  # a condition that is not met, or a table that is not there
+    except GearmeshError:  # the condition is not met, or the table does not exist
         return False
     return False
 
@@ -135,7 +135,10 @@ def _attempts(connection: Connection, table: KeyedTable) -> dict[str, Callable[[
 
 
 def _try_statement(connection: Connection, table: KeyedTable) -> None:
-    """Change an item that is not there by a statement. The answer to it, or to the whole batch, is a refusal."""
+    """Try to change a missing item by a statement.
+
+    If it is not allowed, DynamoDB refuses either the statement or the whole batch. Raises DynamoDBUnavailable then.
+    """
     text = f'UPDATE "{table.name}" SET "State"=? WHERE "{table.key}"=?'
     statement = {"Statement": text, "Parameters": [{"S": ""}, {"S": _NOBODY}]}
     answer = connection.call("batch_execute_statement", Statements=[statement])

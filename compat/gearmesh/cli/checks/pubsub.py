@@ -1,4 +1,4 @@
-"""Check a Google Pub/Sub for topics and subscriptions by which tasks are lost, late or run twice."""
+"""Checks a Google Pub/Sub for topics and subscriptions by which tasks are lost, late or run twice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["subscriptions"]
 
-#: Deliveries that a dead letter policy should allow: each worker that is stopped or killed takes one of a message.
+#: Deliveries that a dead letter policy should allow, since a stopped or killed worker uses up one.
 MIN_ATTEMPTS: Final = 20
-#: Seconds that an ack deadline should have: a worker must extend it at first while it is busy.
+#: Seconds that an ack deadline should have, since a worker may be busy when it has to extend it for the first time.
 MIN_ACK_DEADLINE_S: Final = 30
 
 
 def subscriptions(case: Case) -> Iterator[Finding]:
-    """Find missing topics and permissions, and settings of subscriptions that do not go with tasks."""
+    """Find missing topics and permissions, and settings of subscriptions that do not suit tasks."""
     if not isinstance(parse(case.config.brokers[0], "broker"), PubSubTarget):
         return
     from gearmesh.transports.pubsub.api import PubSubUnavailable
@@ -50,8 +50,7 @@ def _queue(case: Case, api: PubSubAPI, queue: str) -> Iterator[Finding]:
         yield Finding(
             "note",
             about,
-            "its settings cannot be read: gearmesh takes the ack deadline for 10 s, and that it has no dead letter "
-            "policy",
+            "its settings cannot be read: gearmesh assumes an ack deadline of 10 s and no dead letter policy",
             "Give the workers' account the role roles/pubsub.viewer, or the permission pubsub.subscriptions.get.",
         )
         return
@@ -69,7 +68,7 @@ def _queue(case: Case, api: PubSubAPI, queue: str) -> Iterator[Finding]:
             f"topic {topic}",
             f"has other subscriptions too ({', '.join(others)}): each gets a copy of every task, retry and delayed "
             "message",
-            "Let workers read one subscription of a topic only, or each task runs once for each.",
+            "Let workers read only one subscription of a topic. Otherwise each task runs once for each subscription.",
         )
     yield from _settings(about, settings)
     yield from _dead_letters(case, api, about, settings)
@@ -80,8 +79,8 @@ def _settings(about: str, settings: SubscriptionSettings) -> Iterator[Finding]:
         yield Finding(
             "note",
             about,
-            f"its ack deadline is {settings.ack_deadline_s} s: a worker that is busy for so long when it gets a "
-            "message loses it, and it runs twice",
+            f"its ack deadline is {settings.ack_deadline_s} s: a worker that is busy for that time when it receives a "
+            "message loses the message, and the task runs twice",
             f"gcloud pubsub subscriptions update {_short(about)} --ack-deadline=60",
         )
     if settings.backs_off:
@@ -102,8 +101,8 @@ def _dead_letters(
         yield Finding(
             "problem",
             about,
-            "has no dead letter topic: a message that no worker can run stays in it, and is looked at every ten "
-            f"minutes until Pub/Sub deletes it after {duration(settings.retention_s)}",
+            "has no dead letter topic: a message that no worker can run stays in it, and a worker receives it every "
+            f"ten minutes until Pub/Sub deletes it after {duration(settings.retention_s)}",
             "Create a topic and a subscription of it, and set gcppubsub.dead_letter_topic and "
             "gcppubsub.dead_letter_subscription.",
         )
@@ -112,8 +111,8 @@ def _dead_letters(
         yield Finding(
             "problem",
             about,
-            f"its dead letter policy allows {settings.max_attempts} deliveries: Pub/Sub counts each one, also those of "
-            "stopped workers and parked messages, and dead-letters tasks that could have run",
+            f"its dead letter policy allows {settings.max_attempts} deliveries: Pub/Sub counts those of stopped "
+            "workers and parked messages, too, and dead-letters tasks that could have run",
             f"gcloud pubsub subscriptions update {_short(about)} --max-delivery-attempts=100 "
             f"--dead-letter-topic={topic}",
         )
@@ -121,7 +120,7 @@ def _dead_letters(
         yield Finding(
             "problem",
             f"topic {topic}",
-            "is the dead letter topic and has no subscription: Pub/Sub drops what is sent there",
+            "is the dead letter topic and has no subscription: Pub/Sub drops the dead letters",
             f"gcloud pubsub subscriptions create {topic.rpartition('/')[2]} --topic={topic}",
         )
 

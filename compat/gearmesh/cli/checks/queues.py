@@ -1,4 +1,4 @@
-"""Check that workers serve the queues in use, and find messages that no worker can run."""
+"""Checks that workers serve the queues in use, and finds messages that no worker can run."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ __all__ = ["no_tasks", "parked_messages", "unknown_queues", "unserved_queues"]
 
 #: Seconds for which the first message of a queue is watched: a Go worker takes it in that time.
 WATCHED_S: Final = 1.0
-#: Seconds after which a parked message is a problem, and no longer just on its way to another worker.
+#: Seconds after which a parked message is a problem; before that, it may just be on its way to another worker.
 PARKED_LONG_S: Final = 60.0
-#: Parked messages of a queue that are read.
+#: Number of parked messages of a queue that the check reads.
 MAX_PARKED: Final = 1000
 
 
 def no_tasks(case: Case) -> Iterator[Finding]:
-    """Find an app without tasks: a worker of it can run nothing."""
+    """Find an app without tasks, whose workers can run nothing."""
     if case.spec and not case.app.tasks:
         yield Finding(
             "note",
@@ -48,7 +48,7 @@ def no_tasks(case: Case) -> Iterator[Finding]:
 
 
 def unknown_queues(case: Case) -> Iterator[Finding]:
-    """Find queues that the user named and of which nothing is known: perhaps a name is misspelt."""
+    """Find queues that the user named but that neither broker nor app knows; their names may be misspelt."""
     if not case.queues:
         return
     with _channel(case) as channel:
@@ -62,14 +62,16 @@ def unknown_queues(case: Case) -> Iterator[Finding]:
             "note",
             f"queue {name!r}",
             "is not known: no message is in it, no worker consumes it, and no task of the app goes to it",
-            f"Check the name; known are {', '.join(known)}." if not alike else f"Did you mean {alike[0]!r}?",
+            f"Check the name; the known queues are {', '.join(known)}."
+            if not alike
+            else f"Did you mean {alike[0]!r}?",
         )
 
 
 def unserved_queues(case: Case) -> Iterator[Finding]:
-    """Find messages in a queue from which no worker takes any, consumers that are silent, and dead letters.
+    """Find queues with messages that no worker takes, consumers that are silent, and dead letters.
 
-    Redis does not know its Go workers, and no broker knows a busy worker from a stopped one at once: so the doctor
+    Redis does not know its Go workers, and no broker can tell a busy worker from a stopped one at once. So the check
     watches the queues for a second.
     """
     exact = isinstance(parse(case.config.brokers[0], "broker"), AMQPTarget)
@@ -130,8 +132,8 @@ def _unmoved(count: QueueCounts) -> Finding:
     return Finding(
         "note",
         f"queue {count.queue!r}",
-        f"{_waiting(count)}, not fewer than {WATCHED_S:g} s before; the broker does not tell if a worker consumes it",
-        "Look if a worker of this queue runs, and if it is busy with other tasks.",
+        f"{_waiting(count)}, not fewer than {WATCHED_S:g} s ago; the broker does not show whether a worker consumes it",
+        "Check whether a worker of this queue runs, and whether it is busy with other tasks.",
     )
 
 
@@ -141,9 +143,9 @@ def _busy(count: QueueCounts) -> Finding:
         "note",
         f"queue {count.queue!r}",
         f"{_waiting(count)}, and its {consumers} took none for {WATCHED_S:g} s",
-        "Look at the worker's log: if it runs other tasks, start more workers; if it says nothing, its process may be "
-        "stopped (state T in ps): continue it with 'kill -CONT'. If it hangs, end it with SIGKILL, and other workers "
-        "get what it holds.",
+        "Read the worker's log: if it runs other tasks, start more workers. If the log has no new lines, its process "
+        "may be stopped (state T in ps): continue it with 'kill -CONT'. If it hangs, end it with SIGKILL; other "
+        "workers then receive its messages.",
     )
 
 
@@ -161,7 +163,7 @@ def _unserved(case: Case, count: QueueCounts, *, exact: bool) -> Finding:
 
 
 def parked_messages(case: Case) -> Iterator[Finding]:
-    """Find parked messages whose task no worker that got them has registered."""
+    """Find parked messages of tasks that no worker of their queue has registered."""
     with _channel(case) as channel:
         if not isinstance(channel, SupportsParkedListing):
             return
@@ -184,20 +186,20 @@ def _parked(case: Case, queue: str, task: str, since: list[float]) -> Finding:
         "problem" if oldest > PARKED_LONG_S else "note",
         f"queue {queue!r}",
         f"{counted(len(since), 'message')} of the task {task!r} {are} parked, the oldest for {span(oldest)}: no worker "
-        f"that got {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
-        "Register the task in a worker of this queue (is its module imported?), or correct the name where it is sent. "
+        f"that received {'it' if len(since) == 1 else 'them'} has registered this task; {they} {until}",
+        "Register the task in a worker of this queue (is its module imported?), or correct the name in its sender. "
         "'gearmesh parked' lists the messages.",
     )
 
 
 def _queues(case: Case, channel: Any) -> list[str]:
-    """The queues that the user named, those of the app, and all others that the broker lists."""
+    """The queues that the user named, the app's queues, and all others that the broker lists."""
     return sorted({*case.queues, *known_queues(case.app, channel)})
 
 
 @contextmanager
 def _channel(case: Case) -> Iterator[Any]:
-    """A channel to the broker; None if the broker is within one process, or cannot be reached."""
+    """Open a channel to the broker; yields None if the broker is inside one process or cannot be reached."""
     if case.config.broker.startswith(("eager", "memory:")):
         yield None
         return

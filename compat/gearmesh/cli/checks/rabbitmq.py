@@ -1,4 +1,4 @@
-"""Check a RabbitMQ for queues and bindings by which Go programs copy or lose tasks."""
+"""Checks a RabbitMQ for queues and bindings by which Go programs copy or lose tasks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from gearmesh.wire.names import DEFAULT_QUEUE
 
 __all__ = ["double_bindings", "orphan_queue"]
 
-#: Seconds for a connection, and for an answer.
+#: Seconds to wait for a connection, and for an answer.
 ANSWER_TIMEOUT_S = 5.0
 #: Messages of a queue that are read: RabbitMQ puts no more than these back in their order (a quorum queue).
 MAX_SAMPLED_MESSAGES = RETURNED_IN_ORDER
 
 
 def orphan_queue(case: Case) -> Iterator[Finding]:
-    """Find the queue named like the binding key, which Go producers declare and no worker reads: it fills for ever.
+    """Find the queue with the name of the binding key. Go producers declare it, and no worker empties it.
 
-    Go: a producer declares and binds a queue named like the routing key of what it sends, and the default tasks'
-    routing key is the BindingKey (``machinery_task``), while workers read DefaultQueue (``machinery_tasks``).
+    Go: a producer declares and binds a queue with the name of the message's routing key. The routing key of default
+    tasks is the BindingKey (``machinery_task``), but workers read DefaultQueue (``machinery_tasks``).
     """
     key = case.config.amqp.binding_key
     if key == case.app.default_queue:
@@ -44,21 +44,21 @@ def orphan_queue(case: Case) -> Iterator[Finding]:
             continue
         about = f"queue {key!r} of {redact(url)}"
         if found.consumer_count:
-            text = f"has {counted(found.consumer_count, 'consumer')}, as a queue of its own"
+            text = f"has {counted(found.consumer_count, 'consumer')}, so you use it as a separate queue"
             yield Finding("note", about, text)
         elif not found.message_count:
-            advice = "There is nothing to do now. Look again after Go programs have sent tasks."
+            advice = "There is nothing to do now. Run the doctor again after Go programs have sent tasks."
             yield Finding("note", about, "no consumer reads it; it is empty now", advice)
         else:
             yield Finding(
                 "problem",
                 about,
-                f"{counted(found.message_count, 'message')} that nobody reads: Go producers put a copy of each "
-                f"default task there, for ever",
+                f"has {counted(found.message_count, 'message')} and no consumer: Go producers put a copy of each "
+                f"default task there, so it grows without end",
                 f"Keep it short: rabbitmqctl set_policy gearmesh-orphan '^{key}$' '{{\"max-length\":1}}' "
                 f"--apply-to queues. To get rid of it, give all processes the same DefaultQueue as BindingKey. "
-                f"Look at it before you empty it (gearmesh pending --queue {key}): tasks that were sent before the "
-                f"first worker ever ran are only there.",
+                f"Look at its messages before you empty it (gearmesh pending --queue {key}): only this queue has the "
+                f"tasks that were sent before the first worker ever ran.",
             )
 
 
@@ -66,8 +66,8 @@ def double_bindings(case: Case) -> Iterator[Finding]:
     """Find further queues that get a copy of each default task, which then runs twice.
 
     Go: a worker on a custom queue binds it with the BindingKey, and so does a program that lists a queue's pending
-    tasks. The binding is durable. AMQP cannot list bindings, and the management API can; without it, a waiting message
-    that came through such a binding shows it.
+    tasks. The binding is durable. AMQP cannot list bindings, but the management API can. Without that API, the check
+    looks for a waiting message that came through such a binding.
     """
     config = case.config
     if config.amqp.exchange_type != "direct":
@@ -77,28 +77,28 @@ def double_bindings(case: Case) -> Iterator[Finding]:
         try:
             bound = _bound_by_api(api, url, config.amqp.exchange, config.amqp.binding_key) if api else None
         except (OSError, URLError, ValueError) as exc:
-            yield Finding("problem", f"management API {redact(api)}", f"cannot be asked: {exc}")
+            yield Finding("problem", f"management API {redact(api)}", f"does not answer: {exc}")
             bound = None
         if bound is None:
             if _is_gos_default(case, channel):
-                yield _shared_key(case, url, "note", "if Go workers use it")
+                yield _shared_key(case, url, "note", "if Go workers use it with the same BindingKey,")
             bound = [queue for queue in case.queues if _has_copies(channel, queue, config.amqp.binding_key)]
             if not api:
                 looked = (
-                    f"; only the messages in {', '.join(case.queues)} were looked at" if case.queues else ""
+                    f"; the doctor read only the messages in {', '.join(case.queues)}" if case.queues else ""
                 )
                 yield Finding(
                     "note",
                     f"bindings of {redact(url)}",
                     f"cannot be listed over AMQP{looked}",
-                    "Name the custom queues in use, or let the doctor ask RabbitMQ's management plugin: "
+                    "Name your other queues, or let the doctor ask RabbitMQ's management plugin: "
                     "--management http://user:password@host:15672",
                 )
         for queue in bound:
             if queue in (case.app.default_queue, config.amqp.binding_key):
                 continue
             if queue == DEFAULT_QUEUE:
-                yield _shared_key(case, url, "problem", "which Go workers use")
+                yield _shared_key(case, url, "problem", "Go workers use it with the same BindingKey, so")
                 continue
             command = (
                 f"rabbitmqadmin delete binding source={config.amqp.exchange} destination_type=queue "
@@ -115,7 +115,7 @@ def double_bindings(case: Case) -> Iterator[Finding]:
 
 
 def _is_gos_default(case: Case, channel: Any) -> bool:
-    """True if Machinery's default queue is there, and the app has another one."""
+    """True if Machinery's default queue exists, and the app has another default queue."""
     if case.app.default_queue == DEFAULT_QUEUE or case.config.amqp.binding_key == case.app.default_queue:
         return False
     try:
@@ -126,13 +126,13 @@ def _is_gos_default(case: Case, channel: Any) -> bool:
 
 
 def _shared_key(case: Case, url: str, level: Level, who: str) -> Finding:
-    """Two default queues with one key: the app's own, and Machinery's."""
+    """The finding that the app's default queue and Machinery's are bound with the same key."""
     mine, key = case.app.default_queue, case.config.amqp.binding_key
     return Finding(
         level,
         f"queue {mine!r} of {redact(url)}",
-        f"is the app's default queue, so it is bound with {key!r}. {DEFAULT_QUEUE!r} is there, too: {who}, with the "
-        "same BindingKey, each queue gets a copy of each default task, which then runs twice",
+        f"is the app's default queue, so it is bound with {key!r}. {DEFAULT_QUEUE!r} exists, too: {who} "
+        "each queue gets a copy of each default task, which then runs twice",
         f"Set amqp.binding_key to {mine!r}, or default_queue to {DEFAULT_QUEUE!r}. Then remove the binding that is "
         f"left: rabbitmqadmin delete binding source={case.config.amqp.exchange} destination_type=queue "
         f"destination={mine} properties_key={key}",
@@ -176,7 +176,7 @@ def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:
 
 
 def _channels(case: Case) -> Iterator[tuple[str, Any]]:
-    """A channel to each RabbitMQ among the brokers that can be reached."""
+    """Yield the URL of each RabbitMQ that can be reached, and a channel to it."""
     for url in case.config.brokers:
         target = parse(url, "broker")
         if not isinstance(target, AMQPTarget):

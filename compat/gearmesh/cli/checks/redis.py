@@ -1,4 +1,4 @@
-"""Check the settings and the clock of a Redis that keeps messages or results."""
+"""Checks the settings and the clock of a Redis that keeps messages or results."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gearmesh.urls import RedisTarget, parse, redact
 
 __all__ = ["clock", "eviction", "nameless_queue", "persistence"]
 
-#: Seconds between two clocks from which on the difference is a note, and from which on it is a problem.
+#: Seconds of difference between two clocks that make a note, and a problem.
 CLOCK_NOTE_S: Final = 1.0
 CLOCK_PROBLEM_S: Final = 5.0
 
 
 def clock(case: Case) -> Iterator[Finding]:
-    """Compare the server's clock, by which delayed messages start, with this machine's, by which ETAs are set."""
+    """Compare the server's clock, by which delayed messages start, with this machine's clock, by which ETAs are set."""
     for _, about, info in _servers(case):
         server = info.get("server_time_usec")
         if server is None:  # before Redis 7, or not allowed
@@ -47,15 +47,15 @@ def eviction(case: Case) -> Iterator[Finding]:
         if policy == "noeviction":
             continue
         volatile = policy.startswith("volatile")
-        lost = "waiting messages, what workers hold, and results"
+        lost = "waiting messages, messages that workers hold, and results"
         if volatile:
             lost = "results, revocations and the marks that keep a message from being sent twice"
         if not limit:
-            text = f"maxmemory-policy is {policy}; as long as maxmemory is 0 it does nothing"
+            text = f"maxmemory-policy is {policy}; it has no effect while maxmemory is 0"
             yield Finding("note", about, text, f"With a limit it may drop {lost}. {_NOEVICTION}")
         else:
             bad = role == "broker" or not volatile
-            text = f"maxmemory-policy is {policy}: when it is full it drops {lost}"
+            text = f"maxmemory-policy is {policy}: when the server is full it drops {lost}"
             yield Finding("problem" if bad else "note", about, text, _NOEVICTION)
 
 
@@ -63,7 +63,7 @@ _NOEVICTION = "CONFIG SET maxmemory-policy noeviction, and the same in redis.con
 
 
 def persistence(case: Case) -> Iterator[Finding]:
-    """Find a broker that keeps nothing on disk: it loses all messages when it restarts."""
+    """Find a broker that keeps nothing on disk, and so loses all messages when it restarts."""
     for role, about, info in _servers(case):
         if role == "broker" and not int(info.get("aof_enabled", 1)) and not info.get("saves", True):
             yield Finding(
@@ -75,7 +75,7 @@ def persistence(case: Case) -> Iterator[Finding]:
 
 
 def nameless_queue(case: Case) -> Iterator[Finding]:
-    """Find messages in the list with the empty name: Go sends there without a RoutingKey and a DefaultQueue."""
+    """Find messages in the list with the empty name. Go sends there if it has no RoutingKey and no DefaultQueue."""
     for url in case.config.brokers:
         target = parse(url, "broker")
         if not isinstance(target, RedisTarget):
@@ -83,7 +83,7 @@ def nameless_queue(case: Case) -> Iterator[Finding]:
         client = ConnectionSettings(target, case.config.redis).client()
         try:
             count = int(client.llen(""))
-        except redis.ResponseError:  # it is not a list, or this user may not ask
+        except redis.ResponseError:  # the key is not a list, or this user may not read it
             continue
         except CONNECTION_ERRORS:  # a check in servers.py reports it
             continue
@@ -93,15 +93,15 @@ def nameless_queue(case: Case) -> Iterator[Finding]:
             yield Finding(
                 "problem",
                 f"broker {redact(url)}",
-                f"{counted(count, 'message')} in the list with the empty name, which no worker reads: "
-                "the sender set no RoutingKey, and has no DefaultQueue",
+                f"has {counted(count, 'message')} in the list with the empty name, which no worker reads: "
+                "the sender has set no RoutingKey, and has no DefaultQueue",
                 "Set RoutingKey in the Go code. redis-cli LRANGE '' 0 9 shows the messages, "
                 "and RENAMENX '' QUEUE moves them to an empty queue.",
             )
 
 
 def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Role, name and INFO of each Redis that answers; a server with both roles counts as the broker."""
+    """Yield role, name and INFO of each Redis that answers; a server with both roles counts as the broker."""
     config = case.config
     seen = set()
     for role, url in (*(("broker", url) for url in config.brokers), ("backend", config.backend)):
@@ -116,7 +116,7 @@ def _servers(case: Case) -> Iterator[tuple[str, str, dict[str, Any]]]:
             info |= client.info()
             info["local_time"] = (began + time.time()) / 2
             info["saves"] = client.config_get("save").get("save", "")
-        except redis.ResponseError:  # this user may not be allowed to ask
+        except redis.ResponseError:  # this user may not read INFO or CONFIG
             pass
         except CONNECTION_ERRORS:  # a check in servers.py reports it
             continue

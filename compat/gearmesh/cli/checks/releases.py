@@ -1,4 +1,4 @@
-"""Tell what the releases of Machinery in the deployment cannot do, by the setting ``machinery_release``."""
+"""Finds faults of the releases of Machinery in the deployment, which the setting ``machinery_release`` names."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ class _Quirk:
     """A fault of older releases that no message can avoid.
 
     Attributes:
-        until: the first release of each major version that does not have it; a major version that is missing has it in
-            no release, or in all, as ``everywhere`` says.
-        applies: says if the app's settings meet it.
-        text: what happens. advice: what to do.
-        everywhere: every release of a major version without a row in ``until`` has it.
+        until: the first release without the fault, for each major version that has one.
+        applies: returns True if an app with these settings can meet the fault.
+        text: the consequence. advice: the remedy.
+        everywhere: True if all releases of a major version that is not in ``until`` have the fault; False if none has.
     """
 
     until: tuple[Release, ...]
@@ -38,7 +37,7 @@ class _Quirk:
     everywhere: bool = False
 
     def of(self, release: Release) -> bool:
-        """Say whether a release has this fault."""
+        """True if the release has this fault."""
         same = [first for first in self.until if first.major == release.major]
         return release < same[0] if same else self.everywhere
 
@@ -55,21 +54,21 @@ _QUIRKS: Final = (
     _Quirk(
         (Release(2, 0, 14),),
         _on_redis,
-        "one message that its worker refuses can lose the worker's concurrency + 1 next tasks",
-        "Refused are messages that cannot be read and values of wrong types. gearmesh sends none; let nothing else "
-        "write to the queue.",
+        "if its worker refuses one message, it can lose the next tasks, up to its concurrency + 1",
+        "A worker refuses messages that it cannot read and values of wrong types. gearmesh sends none of these; let no "
+        "other program write to the queue.",
         everywhere=True,
     ),
     _Quirk(
         (Release(1, 7, 4),),
         _on_rabbitmq,
         "its worker rejects a redelivered message whose task it does not know: the message is lost",
-        "Give workers with different tasks queues of their own, or take v1.7.4 or later.",
+        "Give workers with different tasks separate queues, or use v1.7.4 or later.",
     ),
     _Quirk(
         (),
         _on_rabbitmq,
-        "a Go worker's own retries after less than about 50 ms can get lost: its delay queue expires too soon",
+        "retries of a Go worker after less than about 50 ms can get lost, because its delay queue expires too soon",
         "Let Go tasks retry after a second or more. Retries of Python workers do not use that queue.",
         everywhere=True,
     ),
@@ -77,25 +76,25 @@ _QUIRKS: Final = (
         (Release(1, 9, 2),),
         lambda config: _on_redis(config) and config.delayed_tasks_key != _DEFAULT_DELAYED_KEY,
         f"it ignores the setting of the delayed tasks' key and uses {_DEFAULT_DELAYED_KEY!r}",
-        f"Leave delayed_tasks_key at {_DEFAULT_DELAYED_KEY!r}, or take v1.9.2 or later.",
+        f"Leave delayed_tasks_key at {_DEFAULT_DELAYED_KEY!r}, or use v1.9.2 or later.",
     ),
     _Quirk(
         (Release(1, 10, 3),),
         lambda config: config.lock is not None and bool(config.lock_executable),
         "its schedulers leave locks that never expire, or after 50 years",
-        "They are small and do no harm beside gearmesh, which compares the times in them.",
+        "The locks are small, and gearmesh reads the times in them, so they do no harm.",
     ),
     _Quirk(
         (Release(1, 7, 0),),
         lambda config: True,
         "a Go worker that publishes a message again drops priority and ignore_unregistered",
-        "Do not rely on them after a retry or in a chain that passes through Go.",
+        "Do not rely on these two after a retry, or in a chain that passes through Go.",
     ),
 )
 
 
 def releases(case: Case) -> Iterator[Finding]:
-    """Find tasks that cannot be sent to the releases in use, and name the faults of these that the app can meet."""
+    """Find tasks that cannot be sent to the releases in use, and the faults of these releases that the app can meet."""
     lowest = parse_releases(case.config.machinery_release)
     for release in lowest:
         about = f"Machinery {release}"
@@ -114,12 +113,12 @@ def _unsendable(case: Case, about: str, feature: Feature) -> Iterator[Finding]:
             "problem",
             about,
             f"cannot take {feature.name}: {feature.harm}; calls of {', '.join(names)} are refused",
-            f"Take {feature.since_text} or later everywhere, or change the tasks.",
+            f"Use {feature.since_text} or later everywhere, or change the tasks.",
         )
 
 
 def _uses(config: Config, task: Task[..., object, object], feature: Feature) -> bool:
-    """Say whether every call of a task holds a thing that the feature is about."""
+    """True if every call of the task needs the feature."""
     if feature.amqp_only:
         return config.on_rabbitmq and bool(task.options.ignore_unregistered)
     declaration = task.declaration

@@ -1,4 +1,4 @@
-"""Check that a scheduler sends the app's periodic tasks."""
+"""Checks that a scheduler sends the app's periodic tasks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["schedules"]
 SECOND_NS: Final = 10**9
 #: Seconds that a scheduler may be late.
 LATE_S: Final = 15
-#: Seconds up to which a schedule that was never sent is a problem; a rarer one may be new.
+#: The longest period, in seconds, of an entry that is late if it was never sent; one with a longer period may be new.
 OFTEN_S: Final = 3600
-#: Seconds of the past in which the last due time is searched.
+#: Seconds of the past in which the check looks for the last due time.
 LOOK_BACK_S: Final = 40 * 86_400
 
 _ADVICE: Final = "Run one: gearmesh scheduler MODULE:APP, or gearmesh worker MODULE:APP --with-scheduler."
 
 
 def schedules(case: Case) -> Iterator[Finding]:
-    """Find periodic tasks that were due and that no scheduler has sent, by the times that their lock keeps."""
+    """Find periodic tasks that were due but that no scheduler has sent, by the times that their lock keeps."""
     entries = list(case.app.periodics.entries.values())
     if not entries:
         return
@@ -38,12 +38,12 @@ def schedules(case: Case) -> Iterator[Finding]:
     many = counted(len(entries), "periodic task")
     config = case.config
     if config.lock is None:
-        text = f"the app has {many} and no lock, so whether a scheduler runs cannot be seen"
-        advice = "Set lock to a redis:// URL; without one, several schedulers each send every task. "
+        text = f"the app has {many} and no lock, so the doctor cannot see whether a scheduler runs"
+        advice = "Set lock to a redis:// URL; without a lock, each of several schedulers sends every task. "
         yield Finding("note", about, text, advice + _ADVICE)
         return
     if config.lock_executable:
-        text = f"the app has {many}, and shares its lock with Go, whose schedulers do not say what they sent"
+        text = f"the app has {many}, and shares its lock with Go, whose schedulers do not record the tasks they sent"
         yield Finding("note", about, text)
         return
     errors: tuple[type[BaseException], ...] = (GearmeshError, OSError)
@@ -61,11 +61,11 @@ def schedules(case: Case) -> Iterator[Finding]:
 
 
 def _late(entry: Periodic, lock: Lock, default_queue: str) -> str:
-    """A late entry in words: its schedule, and when it was last sent; ``""`` if it is not known to be late."""
+    """Describe a late entry: its schedule and the time when it was last sent; ``""`` if it does not seem late."""
     now = time.time_ns()
     until = now - LATE_S * SECOND_NS
     fired = lock.fired(entry.lock_key(f"gearmesh:{default_queue}:"))
-    if isinstance(entry.schedule, Every):  # it counts from the start of a scheduler
+    if isinstance(entry.schedule, Every):  # its times count from the start of a scheduler, which is not known
         first = entry.next_after(now)
         step = entry.next_after(first) - first
         due = now - step

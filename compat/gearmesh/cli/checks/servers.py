@@ -1,4 +1,4 @@
-"""Check that the servers can be reached."""
+"""Checks that the servers can be reached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADVICE = (
 
 
 def brokers_answer(case: Case) -> Iterator[Finding]:
-    """Connect to each broker URL: programs try them in turn, so a broker that is down is noticed late."""
+    """Connect to each broker URL. Programs try the URLs in turn, so they would notice a broken one late."""
     config = case.config
     if case.app.eager:
         return

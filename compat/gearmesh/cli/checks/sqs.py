@@ -1,4 +1,4 @@
-"""Check the queues of an Amazon SQS for what loses tasks, runs them late, or stops a program."""
+"""Checks the queues of an Amazon SQS for attributes that lose tasks, run them late, or stop a program."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["sqs_queues"]
 
-#: Receives that a redrive policy should allow: a worker that is stopped or killed takes one of a message.
+#: Receives that a redrive policy should allow, since a stopped or killed worker uses up one.
 MIN_RECEIVES: Final = 5
 #: Seconds of a visibility timeout that leave a worker time to extend it while SQS is slow to answer.
 MIN_VISIBILITY_S: Final = 10
-#: Seconds of retention below which a weekend without workers loses tasks.
+#: Seconds for which a queue should keep its messages: it loses tasks if workers stop for longer.
 MIN_RETENTION_S: Final = 86_400
-#: Requests that a worker must be allowed to send, by permission. SQS knows no such receipt handle, so nothing happens.
+#: Requests that a worker must be allowed to send, by permission. Their receipt handle is not one of SQS's, so they have
+#: no effect.
 _ASKED: Final = {
     "sqs:DeleteMessage": ("delete_message", {}),
     "sqs:ChangeMessageVisibility": ("change_message_visibility", {"VisibilityTimeout": 0}),
@@ -31,7 +32,7 @@ _NO_RECEIPT: Final = "gearmesh doctor asks if this is allowed"
 
 
 def sqs_queues(case: Case) -> Iterator[Finding]:
-    """Find missing queues and permissions, and attributes of queues that do not go with tasks."""
+    """Find missing queues and permissions, and attributes of queues that do not suit tasks."""
     target = parse(case.config.brokers[0], "broker")
     if not isinstance(target, SQSTarget):
         return
@@ -61,7 +62,7 @@ def _of_queue(case: Case, client: SQSClient, queue: SQSQueue, about: str) -> Ite
     findings = [*_permissions(client, queue, about), *_attributes(queue, about), *_tasks(case, queue, about)]
     yield from findings
     if not any(each.level == "problem" for each in findings):
-        yield Finding("ok", about, "has what tasks need")
+        yield Finding("ok", about, "has the permissions and attributes that tasks need")
 
 
 def _permissions(client: SQSClient, queue: SQSQueue, about: str) -> Iterator[Finding]:
@@ -71,8 +72,8 @@ def _permissions(client: SQSClient, queue: SQSQueue, about: str) -> Iterator[Fin
         yield Finding(
             "problem",
             about,
-            "its attributes may not be read: a dead-letter queue, another visibility timeout and larger messages are "
-            "unknown to programs",
+            "its attributes may not be read, so programs do not know its dead-letter queue, its visibility timeout and "
+            "the size that its messages may have",
             "Allow sqs:GetQueueAttributes.",
         )
     for permission, (operation, more) in _ASKED.items():
@@ -80,7 +81,9 @@ def _permissions(client: SQSClient, queue: SQSQueue, about: str) -> Iterator[Fin
             client.call(operation, QueueUrl=queue.url, ReceiptHandle=_NO_RECEIPT, **more)
         except SQSRefused as exc:
             if exc.denied:
-                text = f"lacks the permission {permission}: a worker cannot settle what it receives"
+                text = (
+                    f"lacks the permission {permission}: a worker cannot settle the messages that it receives"
+                )
                 yield Finding(
                     "problem", about, text, f"Allow {permission}; docs/reference/sqs.md has all permissions."
                 )
@@ -93,8 +96,8 @@ def _attributes(queue: SQSQueue, about: str) -> Iterator[Finding]:
         yield Finding(
             "problem",
             about,
-            "has no redrive policy: dead letters stay in it, hidden for up to 12 hours at a time, and a message that "
-            "kills its worker comes again and again",
+            "has no redrive policy: dead letters stay in it, hidden for up to 12 hours at a time, and workers receive "
+            "a message that kills its worker again and again",
             "Create a queue for its dead letters, and set its RedrivePolicy with a maxReceiveCount of 20, say.",
         )
     elif queue.max_receives is not None and queue.max_receives < MIN_RECEIVES:
@@ -109,9 +112,9 @@ def _attributes(queue: SQSQueue, about: str) -> Iterator[Finding]:
         yield Finding(
             "note",
             about,
-            f"its visibility timeout is {queue.visibility_s} s: a worker that cannot reach SQS for so long loses what "
-            "it runs, and another runs it, too",
-            "Set VisibilityTimeout to 30 or more: workers extend it, so it need not be short or long.",
+            f"its visibility timeout is {queue.visibility_s} s: if a worker cannot reach SQS for that time, another "
+            "worker receives its messages and runs the tasks, too",
+            "Set VisibilityTimeout to 30 or more. Workers extend it, so it need not be as long as a task.",
         )
     if queue.retention_s < MIN_RETENTION_S:
         text = (
@@ -129,7 +132,8 @@ def _tasks(case: Case, queue: SQSQueue, about: str) -> Iterator[Finding]:
             "note",
             about,
             f"tasks may run for longer than the visibility timeout of {hidden_s:g} s: {', '.join(long)}. Workers of "
-            "gearmesh extend it, a Go worker only with a visibility heartbeat (Machinery v2): else it runs twice",
+            "gearmesh extend it; a Go worker does so only with a visibility heartbeat (Machinery v2), else the task "
+            "runs twice",
             "If Go workers read this queue, set VisibilityTimeout above the longest soft limit.",
         )
     loose = sorted(name for name, task in tasks.items() if not task.options.message_group)
@@ -138,5 +142,5 @@ def _tasks(case: Case, queue: SQSQueue, about: str) -> Iterator[Finding]:
             "note",
             about,
             f"is a FIFO queue, and these tasks have no message group of their own: {', '.join(loose)}",
-            "Give @app.task(message_group=…), or message_group in each call: a call without one is refused.",
+            "Give @app.task(message_group=…), or message_group in each call: gearmesh refuses a call without one.",
         )
