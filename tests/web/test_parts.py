@@ -15,6 +15,7 @@ from tests.web.seed import uuid_of
 
 from gearmesh import App
 from gearmesh.inspection.message_search import messages_from
+from gearmesh.web.broker_reader import BrokerReader
 from gearmesh.web.cache import AnswerCache
 from gearmesh.web.forms import Fields
 from gearmesh.web.pages.paging import PAGE_ROWS, paging
@@ -76,6 +77,28 @@ def test_the_cache_keeps_no_more_than_the_last_second() -> None:
         now[0] += 0.01
         cache.get(number, lambda: b"x" * 100)
     assert len(cache._answers) <= 101
+
+
+def test_the_dashboard_ends_while_a_question_waits_for_its_broker(app: App) -> None:
+    reader = BrokerReader(app)
+    asked, answer = threading.Event(), threading.Event()
+
+    def wait(channel: Any) -> bool:
+        asked.set()
+        return answer.wait()
+
+    asking = threading.Thread(target=reader.ask, args=("key", wait))
+    asking.start()
+    assert asked.wait(60)
+    closing = threading.Thread(target=reader.close)
+    closing.start()
+    closing.join(60)
+    ended = not closing.is_alive()
+    answer.set()
+    for thread in (asking, closing):
+        thread.join()
+    assert ended
+    reader.close()
 
 
 def test_a_summary_is_bounded() -> None:

@@ -25,6 +25,9 @@ __all__ = ["BrokerAbilities", "BrokerReader"]
 
 T = TypeVar("T")
 
+#: Seconds for which the end of the dashboard waits for a question that is asked.
+CLOSE_TIMEOUT_S = 1.0
+
 
 class BrokerAbilities:
     """Describes what a broker can tell; its pages say the rest.
@@ -100,12 +103,19 @@ class BrokerReader:
             self._cache.clear()
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
-        with self._lock:
+        """Close the connection; the next question opens another.
+
+        A question that waits for a broker keeps its connection: the dashboard stops without its answer.
+        """
+        if not self._lock.acquire(timeout=CLOSE_TIMEOUT_S):
+            return
+        try:
             connection, self._connection, self._channel = self._connection, None, None
             if connection is not None:
                 with suppress(Exception):  # it may be broken
                     connection.release()
+        finally:
+            self._lock.release()
 
     def _ask(self, question: Callable[[Any], T], tries: int = 2) -> T:
         """Ask; a connection that broke while nobody looked is replaced once."""
