@@ -277,7 +277,7 @@ def test_what_is_no_state_is_named(backend: AMQPBackend, go: GoSide) -> None:
         with go.channel() as channel:
             channel.queue_declare(group_meta_queue("group_1"), durable=False, auto_delete=False)
             channel.basic_publish(amqp.Message(b"nonsense"), "", queue)
-        with pytest.raises(BackendError, match=f"{name}: what is stored is no"):
+        with pytest.raises(BackendError, match=f"{name}: the stored value is no"):
             backend.read_group("group_1") if name == "group_1" else backend.read([name])
 
 

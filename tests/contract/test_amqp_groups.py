@@ -225,9 +225,9 @@ def test_what_rabbitmq_still_holds_is_waited_for(
         with pytest.raises(backend.connection_errors):
             backend.trigger(group, members[2])
         for _ in range(3):
-            with pytest.raises(ChordBusy, match="not put back yet"):
+            with pytest.raises(ChordBusy, match="not requeued yet"):
                 backend.trigger(group, members[2])
-            with pytest.raises(ChordBusy, match="not put back yet"):
+            with pytest.raises(ChordBusy, match="not requeued yet"):
                 backend.gather(group, 3, members[2], False)
     assert eventually(lambda: triggered(backend, group, members[2]))
     assert backend.gathered(group, members[2]) == [success(uuid) for uuid in members]

@@ -1,4 +1,4 @@
-"""The announcer tells the watches of this process which tasks ended, each from a thread of its own."""
+"""Tells the watches of this process which tasks have ended. Each watch has its own thread."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ logger = logging.getLogger(__name__)
 
 
 class Announcer:
-    """Wakes the callers that watch some UUIDs when one of these tasks has ended. A slow or failing one disturbs neither
-    the caller nor the others."""
+    """Calls all watches when tasks have ended. A slow or failing watch delays neither the caller nor the other
+    watches."""
 
     def __init__(self) -> None:
         self._watches: tuple[_Watch, ...] = ()
@@ -27,9 +27,9 @@ class Announcer:
                 watch.mailbox.put(list(uuids))
 
     def tell(self, uuids: Sequence[str]) -> None:
-        """Give UUIDs to every watch. The only one is called here: to wake its own thread takes longer than most calls.
+        """Give UUIDs to every watch. Call a single watch here: to wake its own thread takes longer than most calls.
 
-        For a caller that does nothing else, so that a slow watch keeps it from nothing.
+        This is for a caller that does nothing else, and which a slow watch may therefore delay.
         """
         watches = self._watches
         if uuids and len(watches) == 1:
@@ -40,7 +40,7 @@ class Announcer:
     def watch(self, wake: Callable[[Sequence[str]], None]) -> Callable[[], None]:
         """Call ``wake(uuids)`` at every announcement, until the returned function is called.
 
-        That function waits for a call that runs, unless it is called from it.
+        The returned function waits for the end of a running call, unless that call calls it.
         """
         watch = _Watch(wake)
         with self._lock:

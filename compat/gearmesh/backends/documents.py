@@ -16,14 +16,14 @@ def state_from(uuid: str, body: bytes) -> TaskState:
     try:
         return decode_state(body)
     except RemoteProtocolError as exc:
-        raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+        raise BackendError(f"task {uuid}: the stored value is no TaskState: {exc}") from exc
 
 
 def states_from(uuids: Sequence[str], bodies: Sequence[bytes | None]) -> list[TaskState | None]:
     """Decode the stored text of each UUID, as :func:`state_from` does; None stands for a UUID without a text."""
     try:
         states = iter(decode_states([body for body in bodies if body is not None]))
-    except RemoteProtocolError:  # the error is to name the task
+    except RemoteProtocolError:  # decode one by one, so that the error names the task
         return [
             None if body is None else state_from(uuid, body) for uuid, body in zip(uuids, bodies, strict=True)
         ]
@@ -35,14 +35,14 @@ def meta_from(group_uuid: str, body: bytes) -> GroupMeta:
     try:
         return decode_group(body)
     except RemoteProtocolError as exc:
-        raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+        raise BackendError(f"group {group_uuid}: the stored value is no GroupMeta: {exc}") from exc
 
 
 def found_group(group_uuid: str, body: bytes | None) -> GroupMeta | None:
-    """Read what is stored under a UUID; None: nothing, or the state of a task, whose key is of the same form.
+    """Read the group that is stored under a UUID. None: no value, or a task's state, whose key has the same form.
 
     Raises:
-        BackendError: it is neither.
+        BackendError: the value is neither a group nor a state.
     """
     meta = None if body is None else meta_from(group_uuid, body)
     return meta if meta is not None and meta.GroupUUID else None

@@ -1,4 +1,4 @@
-"""A dict whose entries expire, each at a moment of its own."""
+"""A dict whose entries expire, each at its own time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ V = TypeVar("V")
 class ExpiringDict(Generic[V]):
     """Keeps each entry for a number of seconds. Expired entries are not found, and each :meth:`put` drops them.
 
-    It locks nothing.
+    It takes no lock.
     """
 
     def __init__(self) -> None:

@@ -83,7 +83,7 @@ class Listener:
                         if ended.is_set():
                             break
                         self._announcer.tell(words)
-            except Exception as exc:  # no error may end this thread: all watches would hear nothing more
+            except Exception as exc:  # an error that ended this thread would end all watches
                 if not ended.is_set():
                     pauses.log(log, f"{self._subject}: the subscription is interrupted", exc)
                 ended.wait(pauses.next())

@@ -23,13 +23,13 @@ __all__ = ["MemoryBackend"]
 
 
 class _Store:
-    """Keeps all that the backends of one name share, each by its UUID. Its users hold :attr:`lock`."""
+    """Keeps the values that all backends of one name share, by UUID. Its users hold :attr:`lock`."""
 
     def __init__(self, name: str) -> None:
         self.lock = threading.RLock()
         self.states = ExpiringDict[TaskState]()
         self.groups = ExpiringDict[GroupMeta]()
-        #: the ``by`` that took a group's chord trigger; without one nobody did, or Go
+        #: the ``by`` that took a group's chord trigger, by group
         self.triggered = ExpiringDict[str]()
         self.reports = ExpiringDict[bytes]()
         self.revoked = ExpiringDict[bool]()
@@ -66,7 +66,7 @@ class MemoryBackend:
         self._watches: list[Callable[[], None]] = []
 
     def locked(self) -> AbstractContextManager[object]:
-        """Hold off all other users of the store. The memory broker does so in the step that settles a delivery."""
+        """Lock out all other users of the store. The memory broker does this in the step that settles a delivery."""
         return self._store.lock
 
     def write(self, states: Sequence[TaskState]) -> None:

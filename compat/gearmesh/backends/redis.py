@@ -1,4 +1,4 @@
-"""The backend on a Redis server, in Machinery's layout: one JSON string for each UUID, with an expiry."""
+"""The backend for a Redis server, in Machinery's layout: one JSON string for each UUID, with an expiry."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RedisBackend:
     """
 
     connection_errors = CONNECTION_ERRORS
-    #: Exceptions that mean "the server answered, and does not do it": a wrong database, a missing right.
+    #: Exceptions by which the server refuses a command: for a wrong database, for example, or a missing permission.
     refusals = (ResponseError,)
     keeps = True
     reads_where_it_hears = True
@@ -144,7 +144,7 @@ class RedisBackend:
         for part in batches(uuids):
             for key, body in zip(part, self._redis.mget(part), strict=True):
                 if body is not None:
-                    with contextlib.suppress(RemoteProtocolError):  # it is another program's
+                    with contextlib.suppress(RemoteProtocolError):  # another program's value
                         found.append(decode_group(body) if key.startswith(b"group_") else decode_state(body))
         return at, found
 
@@ -170,7 +170,7 @@ class RedisBackend:
         try:
             body = self._redis.get(group_uuid)
         except WrongType as exc:
-            raise BackendError(f"group {group_uuid}: what is stored is no GroupMeta: {exc}") from exc
+            raise BackendError(f"group {group_uuid}: the stored value is no GroupMeta: {exc}") from exc
         return found_group(group_uuid, body)
 
     def finished(self, meta: GroupMeta) -> bool:
@@ -194,7 +194,7 @@ class RedisBackend:
         entry = Entry(trigger=(group_uuid, chord_taker(group_uuid), by, (), ()))
         return self._script.call(client, [entry])
 
-    # -- what Go does not see
+    # -- keys that Go does not see
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
@@ -249,10 +249,11 @@ class RedisBackend:
     # -- enlisted by a broker on the same server
 
     def same_database(self, client: redis.Redis) -> bool:
-        """True if ``client`` talks to this very server and database: what is written here can be read there.
+        """True if ``client`` talks to the same server and database as this backend.
 
-        Neither addresses (names, proxies, sockets) nor INFO (an ACL may forbid it) would tell. So the backend sets a
-        mark and lets ``client`` delete it, again if a server that was just restarted has lost it.
+        Neither addresses (names, proxies, sockets) nor INFO (an ACL may forbid it) can show this. So the backend sets a
+        mark, and ``client`` tries to delete it; up to three times, since a server that has just restarted may have lost
+        a mark.
         """
         return any(self._marked(client) for _ in range(3))
 
@@ -278,7 +279,7 @@ class RedisBackend:
         if self._kept is not None:
             self._kept.close()
         with contextlib.suppress(*CONNECTION_ERRORS):
-            # Not the connections in use: the listener closes its own when it sees that it is over.
+            # Only idle connections: the listener closes its own when it notices that it has ended.
             hang_up(self._redis)
 
 

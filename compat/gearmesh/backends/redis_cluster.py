@@ -1,4 +1,4 @@
-"""The backend on a Redis cluster. Each UUID has a slot of its own, so hardly anything is one step."""
+"""The backend for a Redis cluster. Each UUID has its own slot, so hardly any change is one step."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClusterBackend(RedisBackend):
     def _store(self, packed: Sequence[Packed]) -> None:
         calls = [(state[0], [self._payload([Entry(states=(state,))])]) for state in packed]
         for state, answer in zip(packed, run_each(self._redis, "commit", calls), strict=True):
-            if answer[0] == b"s":  # what is stored is in another form than Go and we write it
+            if answer[0] == b"s":  # the stored document is in another form than Go's and gearmesh's
                 self._script.call(self._redis, [Entry(states=(state,))], route=state[0])
         final = [state for state in packed if len(state) > 2 and state[2] in (SUCCESS, FAILURE)]
         if final:
@@ -88,7 +88,7 @@ class ClusterBackend(RedisBackend):
     def _take_trigger(self, client: Any, group_uuid: str, by: str) -> str | None:
         """Take the trigger under Go's mutex, which is in another slot than the group."""
         taker = chord_taker(group_uuid)
-        if slot_of(taker) != slot_of(group_uuid):  # a UUID with braces, which nobody makes
+        if slot_of(taker) != slot_of(group_uuid):  # a UUID with braces, which no program makes
             return "g"
         mine = uuid4().hex
         if not client.set(CHORD_MUTEX, mine, nx=True, px=MUTEX_MS):

@@ -304,7 +304,7 @@ def test_one_state_that_cannot_be_read_disturbs_only_its_waiter(backend: Countin
     class Spoilt(Counting):
         def read(self, uuids: Sequence[str]) -> list[TaskState | None]:
             if "bad" in uuids:
-                raise BackendError("bad: what is stored is no TaskState")
+                raise BackendError("bad: the stored value is no TaskState")
             return super().read(uuids)
 
     spoilt = Spoilt()

@@ -1,7 +1,7 @@
-"""Announces tasks that became final, through an exchange of gearmesh's, to all consumers bound to it.
+"""Announces ended tasks through gearmesh's own exchange, to all consumers bound to it.
 
-Only gearmesh's workers announce, Go does not. A caller that misses it (after a broken connection, say) finds out by
-asking, as for Go's.
+Only gearmesh workers announce; Go workers do not. A caller that misses an announcement, for example after a broken
+connection, finds the state by polling, as it finds the states of Go's tasks.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["announcement", "declare_exchange", "listening"]
 
 
 def declare_exchange(channel: Any) -> None:
-    """Declare the exchange; each queue bound to it gets every message, and without a queue RabbitMQ drops it."""
+    """Declare the exchange. Each queue bound to it gets every message; without a queue, RabbitMQ drops the message."""
     channel.exchange_declare(AMQP_DONE, "fanout", durable=False, auto_delete=False)
 
 
 def announcement(states: Sequence[TaskState]) -> list[StateMessage]:
-    """The message that tells of the final ones among these; none if none are."""
+    """Return the message that announces the final states among these; an empty list if no state is final."""
     words = words_of(states)
     return [StateMessage(AMQP_DONE, "", " ".join(words).encode(), transient=True)] if words else []
 
 
 def listening(options: dict[str, Any]) -> Subscribe:
-    """A subscription on a connection of its own; ``options``: of ``amqp.Connection``."""
+    """Return a subscription that has its own connection; ``options``: arguments of ``amqp.Connection``."""
 
     def hear() -> Generator[list[str], None, None]:
         heard: list[str] = []

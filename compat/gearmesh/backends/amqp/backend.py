@@ -34,15 +34,15 @@ MAX_CACHED_STATES, MAX_CACHED_BYTES = 10_000, 32 << 20
 
 
 class AMQPBackend:
-    """States and groups in RabbitMQ, as Machinery's AMQP backend has them.
+    """Keeps states and groups in RabbitMQ, in the layout of Machinery's AMQP backend.
 
     Args:
-        target: where RabbitMQ is.
-        expire: seconds a state or a group lives after its last write.
-        settings: exchange, exchange_type and those of TLS are used.
+        target: the address of RabbitMQ.
+        expire: seconds for which a state or a group lives after its last write.
+        settings: the backend uses exchange, exchange_type and the settings of TLS.
 
     Raises:
-        ConfigError: ``expire`` is more than Machinery's layout can say, or a file of TLS can't be read.
+        ConfigError: ``expire`` is more than Machinery's layout allows, or a file of TLS can't be read.
     """
 
     connection_errors = CONNECTION_ERRORS
@@ -72,7 +72,7 @@ class AMQPBackend:
         return [found.get(uuid) for uuid in uuids]
 
     def touch(self, uuids: Sequence[str]) -> None:
-        # A message's age counts from its publishing: what is to live on is written anew.
+        # The TTL of a message begins when it is published, so a state lives longer only if it is published again.
         self.write([state for state in self.read(uuids) if state is not None])
         for uuid in uuids:
             meta = self.read_group(uuid)
@@ -89,7 +89,7 @@ class AMQPBackend:
                 parts.group_cache.forget(uuid)
                 for queue in (uuid, group_meta_queue(uuid), chord_triggered_queue(uuid)):
                     connection.channel.queue_delete(queue, nowait=True)
-            connection.channel.size("amq.direct")  # an answer, so that all before it is done
+            connection.channel.size("amq.direct")  # wait until RabbitMQ has carried out all before it
 
     # --- groups
 
@@ -138,7 +138,7 @@ class AMQPBackend:
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
         self._parts.get().claims.release_group(group_uuid, by, fired)
 
-    # --- being told
+    # --- announcements
 
     def watch(self, wake: Wake) -> Callable[[], None]:
         return self._parts.get().listener.watch(hearing(wake))
@@ -155,7 +155,7 @@ class _Parts:
 
     def __init__(self, options: dict[str, Any], layout: Layout, expire: int) -> None:
         self.layout = layout
-        #: for when another reader holds, or has consumed, the message of a state
+        #: the states that were read, in case another reader holds or has consumed their messages
         self.read_states = BoundedDict[str, TaskState](
             MAX_CACHED_STATES, max_bytes=MAX_CACHED_BYTES, ttl_s=expire
         )
@@ -168,15 +168,13 @@ class _Parts:
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """RabbitMQ's refusals become BackendErrors: they are not about the connection, and come again."""
+    """Raise RabbitMQ's refusals as BackendErrors, since it would refuse a repetition, too."""
     try:
         yield
     except amqp.ChannelError as exc:
         if isinstance(exc, amqp.AccessRefused) and "Login" in exc.reply_text:
             raise BackendError(f"RabbitMQ refuses the login of the result backend: {exc.reply_text}") from exc
-        raise BackendError(
-            f"RabbitMQ refuses what the result backend asks for: {exc}{_way_out(exc)}"
-        ) from exc
+        raise BackendError(f"RabbitMQ refuses a request of the result backend: {exc}{_way_out(exc)}") from exc
 
 
 def _way_out(exc: amqp.ChannelError) -> str:

@@ -1,7 +1,7 @@
-"""Connections to RabbitMQ that are kept, and what one can do over one without waiting for each answer.
+"""Keeps connections to RabbitMQ, over which several methods can be on their way at a time.
 
-Go opens a connection for every operation (110 tasks/s). Here a pool a process lends connections, each to one thread at
-a time; a batch of publishes waits once for its confirms, a batch of reads once for its answers.
+Go opens a connection for every operation (110 tasks/s). Here each process has a pool that lends a connection to one
+thread at a time. A batch of publishes waits once for all its confirms, a batch of reads once for all its answers.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ log = logging.getLogger("gearmesh.amqp")
 
 #: These errors mean that RabbitMQ could not be reached, or has closed the connection; the caller may try again.
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (amqp.ConnectionError, MessageNacked, OSError)
-#: Seconds for a connection to be made, and for any answer.
+#: Seconds to wait for a connection, and for any answer.
 ANSWER_TIMEOUT_S: Final = 15.0
-#: Seconds between heartbeats that RabbitMQ is to expect. It closes a connection that was silent for two or three.
+#: Seconds between the heartbeats that RabbitMQ expects. It closes a connection after two or three missing heartbeats.
 HEARTBEAT_INTERVAL_S: Final = 60
 #: Seconds unused after which a connection is not used again: RabbitMQ may be about to close it.
 MAX_UNUSED_S: Final = 25.0
@@ -54,8 +54,9 @@ class FetchedState(NamedTuple):
     """Holds RabbitMQ's answer to a basic.get on a queue of states.
 
     Attributes:
-        tag: of the message, for :meth:`ResultChannel.basic_ack`; 0: there was none.
-        body: its bytes. left: how many more are ready in the queue.
+        tag: the message's delivery tag, for :meth:`ResultChannel.basic_ack`; 0: there was no message.
+        body: the message's bytes.
+        left: the number of messages that are still ready in the queue.
     """
 
     tag: int
@@ -64,11 +65,11 @@ class FetchedState(NamedTuple):
 
 
 class StateMessage(NamedTuple):
-    """Holds a state's bytes, and the queue or exchange that they are published to.
+    """Holds a state's bytes, and the queue or exchange to which they are published.
 
     Attributes:
-        declare: called with the channel before any is published; must not wait.
-        transient: no consumer has to get it, and it need not survive a restart.
+        declare: called with the channel before any message is published; must not wait.
+        transient: True: the message may reach no queue, and need not survive a restart.
     """
 
     exchange: str
@@ -81,7 +82,8 @@ class StateMessage(NamedTuple):
 class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
     """A channel in confirm mode on which several methods may be on their way.
 
-    An error of the channel (``amqp.ChannelError``) leaves it open anew; what it held is back in its queues.
+    After an error of the channel (``amqp.ChannelError``), py-amqp has opened it again, and RabbitMQ has returned its
+    unacked deliveries to their queues.
     """
 
     def __init__(self, connection: Any, channel_id: int | None = None, **options: Any) -> None:
@@ -96,12 +98,13 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
     def _setup_listeners(self) -> None:
         super()._setup_listeners()
-        # py-amqp has one waiter at a time, and calls these callbacks beside it: so many answers may come.
+        # py-amqp waits for one answer at a time, but calls these callbacks for each answer: so many may be on their way
+        # at a time.
         self._callbacks[spec.Basic.GetOk] = self._got
         self._callbacks[spec.Basic.GetEmpty] = self._got_none
 
     def prepare(self) -> None:
-        """Confirm mode, with nothing on its way: after it was opened, and after an error of the channel."""
+        """Begin with confirm mode and nothing on its way: after the opening, and after an error of the channel."""
         self.answers = []
         self._open_tags.clear()
         self._unrouted.clear()
@@ -109,9 +112,9 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         self.confirm_select()
 
     def get_each(self, queues: Sequence[str]) -> list[FetchedState]:
-        """The oldest message of each queue, in order; held until it is acknowledged or rejected.
+        """Get the oldest message of each queue, in order. It stays unacked until the caller acknowledges or rejects it.
 
-        Raises ``amqp.NotFound`` if there is no such queue; :attr:`answers` has the messages that came before that.
+        Raises ``amqp.NotFound`` if a queue does not exist; :attr:`answers` has the answers that came before that.
         """
         self.answers = []
         for start in range(0, len(queues), MAX_IN_FLIGHT_METHODS):
@@ -122,7 +125,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         return self.answers
 
     def take_all(self, queue: str, expected: int) -> list[FetchedState]:
-        """All messages of a queue, in order, held; quickest with their number. Raises ``amqp.NotFound``."""
+        """Get all messages of a queue, in order, unacked; ``expected``: about how many. Raises ``amqp.NotFound``."""
         held: list[FetchedState] = []
         ask = max(expected, 1)
         while ask:
@@ -132,16 +135,16 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
         return held
 
     def put_back(self) -> None:
-        """Put all that the channel holds back to where it was; RabbitMQ has done so when this returns."""
+        """Requeue the channel's unacked messages at their old places, and wait until RabbitMQ has done so."""
         self.send_method(spec.Basic.Recover, "b", (True,), wait=spec.Basic.RecoverOk)
 
     def publish_each(self, messages: Sequence[StateMessage]) -> list[tuple[str, bytes]]:
-        """Publish, and wait until RabbitMQ has confirmed all; routing key and body of those that led to no queue.
+        """Publish, and wait for all confirms; return routing key and body of the messages that reached no queue.
 
-        Raises ``amqp.exceptions.MessageNacked`` if it refused one: which of the others it took is not known.
+        Raises ``amqp.exceptions.MessageNacked`` if RabbitMQ refused a message. It may have taken any of the others.
         """
         self._unrouted.clear()
-        for message in messages:  # all of them first: where one is refused, nothing was published
+        for message in messages:  # all of them first: if one is refused, nothing is published
             if message.declare is not None:
                 message.declare(self)
         size = 0
@@ -172,7 +175,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
             return None
 
     def _send_together(self, method: tuple[int, int], arguments: Sequence[bytes]) -> None:
-        """One method several times, in one write: nothing of this process's gets between them."""
+        """Send one method several times in one write, so that no other method gets between them."""
         head = pack(">HH", *method)
         frames = [
             pack(">BHI", _FRAME_METHOD, self.channel_id, len(head) + len(each)) + head + each + _FRAME_END
@@ -207,7 +210,7 @@ class ResultChannel(amqp.Channel):  # type: ignore[misc]  # py-amqp has no types
 
 
 def as_bytes(body: str | bytes) -> bytes:
-    """Return the body of one of py-amqp's messages, for which an empty one is text."""
+    """Return the body of a message as bytes; py-amqp gives an empty body as str."""
     return body.encode() if isinstance(body, str) else bytes(body)
 
 
@@ -219,11 +222,12 @@ class PooledConnection:
     """One connection and its channel, for one thread at a time.
 
     Args:
-        options: of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
-        prepare: declares what has to be there, on the channel.
+        options: arguments of ``amqp.Connection``: host, userid, password, virtual_host, ssl.
+        prepare: called with the new channel, to declare queues and exchanges.
 
     Attributes:
-        channel: the one that is always there. used_at: monotonic time of the last use.
+        channel: the channel that lives as long as the connection.
+        used_at: monotonic time of the last use.
     """
 
     def __init__(self, options: dict[str, Any], prepare: Callable[[ResultChannel], None]) -> None:
@@ -245,24 +249,24 @@ class PooledConnection:
         self.used_at = time.monotonic()
 
     def another_channel(self) -> ResultChannel:
-        """One more channel, ready to be used; close it."""
+        """Open one more channel, ready to be used. The caller must close it."""
         channel: ResultChannel = self._connection.channel()
         channel.prepare()
         return channel
 
     def await_events(self, timeout: float) -> None:
-        """Serve the connection for up to ``timeout`` seconds: what comes for its consumers, and its heartbeats."""
+        """Wait up to ``timeout`` seconds for a delivery to a consumer, and send a heartbeat if one is due."""
         with contextlib.suppress(TimeoutError):
             self._connection.drain_events(timeout=timeout)
         self._connection.heartbeat_tick()
 
     @property
     def stale(self) -> bool:
-        """It is closed, or was unused for so long that RabbitMQ may close it any moment."""
+        """True if it is closed, or was unused for so long that RabbitMQ may close it any moment."""
         if not self._connection.connected or time.monotonic() - self.used_at > MAX_UNUSED_S:
             return True
         try:
-            self._connection.drain_events(timeout=0)  # RabbitMQ may have said goodbye
+            self._connection.drain_events(timeout=0)  # RabbitMQ may have closed it
         except TimeoutError:
             return False
         except Exception as exc:
@@ -270,7 +274,7 @@ class PooledConnection:
         return True
 
     def close(self) -> None:
-        """Say goodbye, if anybody listens."""
+        """Close the connection; if RabbitMQ does not answer, abandon it."""
         try:
             self._connection.close()
         except Exception as exc:
@@ -278,7 +282,7 @@ class PooledConnection:
             self.abandon()
 
     def abandon(self) -> None:
-        """Drop it without a word: what it held goes back at once."""
+        """Close the socket without AMQP's closing handshake. RabbitMQ requeues its unacked deliveries at once."""
         with contextlib.suppress(Exception):
             self._connection.collect()
 
@@ -303,13 +307,13 @@ class ConnectionPool:
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[PooledConnection]:
-        """A connection for a ``with`` block. One that was used by something that failed is not lent again."""
+        """Lend a connection for a ``with`` block. If the block raises, the connection is not lent again."""
         link = self._take() or self.open()
         try:
             yield link
         except BaseException as exc:
             link.abandon()
-            if isinstance(exc, CONNECTION_ERRORS):  # the others are from before the trouble, too
+            if isinstance(exc, CONNECTION_ERRORS):  # the idle ones are older, and probably broken, too
                 self.close(PooledConnection.abandon)
             raise
         link.used_at = time.monotonic()
@@ -330,7 +334,7 @@ class ConnectionPool:
         with self._lock:
             link = self._idle.pop() if self._idle else None
         if link is not None and link.stale:
-            self.close()  # those below it are older
+            self.close()  # the other idle connections are older
             link.close()
             return None
         return link

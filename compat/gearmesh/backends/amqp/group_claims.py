@@ -2,23 +2,24 @@
 
 Go has no list of a group's members. Each member that ends adds its final state to the queue named like the group. A
 member that then sees as many messages there as the group has members takes them all away, sends the callback, and
-deletes the queue. Go takes no lock, and a Go worker that has once seen them all deletes the queue whatever it finds
-then. So a gearmesh worker must never take a part of the states while a Go worker may do that:
+deletes the queue. Go takes no lock, and a Go worker that has once seen them all deletes the queue, even if messages are
+missing by then. So a gearmesh worker must never take a part of the states while a Go worker may do that:
 
-1. Before a member adds its state, its worker counts the messages. If only this state is missing, it is not added: no
-   other worker can see the group complete then. The worker fetches the others in one go, and holds them unacked.
-2. Else it adds the state, and counts again. If all are there now, another worker has added one in between, and may
-   have counted the same. If that was Go, the queue is deleted soon; the gearmesh worker fetches what is still there
-   only after :data:`GO_TAKE_TIMEOUT_S`.
+1. Before a member adds its state, its worker counts the messages. If only this state is missing, the worker does not
+   add it, so no other worker can see the group complete. It fetches the other states in one go, and holds them unacked.
+2. Else it adds the state, and counts again. If all states are there now, another worker has added one in between, and
+   may have counted the same number. A Go worker then deletes the queue soon. So the gearmesh worker waits for
+   :data:`GO_TAKE_TIMEOUT_S`, and then fetches the states that are still there.
 3. With all states fetched, the worker takes the trigger (:meth:`.layout.Layout.take_trigger`), sends the callback, and
    deletes the group's queue.
-4. If its connection or process dies before, RabbitMQ requeues all states once it has noticed, and then ends the lock.
-   The member that held the claim is not settled. It waits for that, in this process or where it is redelivered, and
-   begins at 1. It has the same name, so the trigger is its own.
+4. If its connection or process dies before that, RabbitMQ notices it, requeues all states, and then ends the lock. The
+   member that held the claim is not settled. In this process, or in the one that receives it again, it waits for the
+   end of the lock and begins at 1. It has the same name as before, so the trigger is still its own.
 
-Among gearmesh workers a lock keeps two from fetching a part each, and the last few from adding their states at the same
-time. A worker that looks whether a member was counted before fetches all states for a moment, too. Meanwhile other
-workers cannot see them, so that worker waits as in 2, and then asks itself if the group is complete.
+Among gearmesh workers, a lock keeps two from fetching a part of the states each, and the last few from adding their
+states at the same time. A worker that checks whether a member was counted before also fetches all states for a moment,
+and other workers cannot see them meanwhile. So this worker first waits as in 2, and afterwards checks itself whether
+the group is complete.
 """
 
 from __future__ import annotations
@@ -53,12 +54,14 @@ __all__ = ["GroupClaims"]
 
 log = logging.getLogger("gearmesh.amqp")
 
-#: Members remembered that this process has counted, or tried to; and groups that it has seen complete.
+#: The largest number of remembered members that this process has counted or tried to count, and of groups that it has
+#: seen complete.
 MAX_REMEMBERED_MEMBERS: Final = 10_000
-#: Seconds that are left to a Go worker that may have counted the same. From its count to taking all it opens
-#: three connections one after another: some 20 ms beside RabbitMQ, 30 times the way there if that is far.
+#: Seconds for which a complete group is left to a Go worker that may have counted the same number. Between its count
+#: and its fetch it opens three connections one after another: this takes some 20 ms if RabbitMQ is near, else about 30
+#: times the network's delay.
 GO_TAKE_TIMEOUT_S: Final = 1.0
-#: As many members before the end of a group, ours add theirs in turn; and seconds that one waits for its turn.
+#: Gearmesh workers add the states of this many last members of a group in turn; and the seconds to wait for a turn.
 MEMBERS_ADDED_IN_TURN, TURN_TIMEOUT_S = 6, 0.1
 
 
@@ -71,9 +74,9 @@ class GroupClaim:
         members: the size of the group.
         own: the state of ``by``, if it was not added to the queue; else None.
         channel: holds the group's states unacked.
-        connection: the channel's; once it is not the one of the claims any more, the claim is lost, and RabbitMQ
+        connection: the channel's connection. Once :class:`GroupClaims` has another one, the claim is lost, and RabbitMQ
             requeues the states as soon as it has noticed that.
-        states: those of all members; empty while they are being fetched.
+        states: the states of all members; empty while they are being fetched.
     """
 
     by: str
@@ -95,9 +98,9 @@ class GroupClaims:
         self._claims: dict[str, GroupClaim] = {}
         #: the connection that holds the states of all claims; lent to no other caller
         self._claims_connection: PooledConnection | None = None
-        #: (group, task) -> False where it is not known whether RabbitMQ has it
+        #: (group, task) -> True: RabbitMQ has the state; False: it may have the state
         self._counted = BoundedDict[tuple[str, str], bool](MAX_REMEMBERED_MEMBERS)
-        #: group -> monotonic time at which it was first seen complete, where a Go worker may have seen that, too
+        #: group -> monotonic time at which it was first seen complete, if a Go worker may have seen that, too
         self._complete_since = BoundedDict[str, float](MAX_REMEMBERED_MEMBERS)
 
     # --- counting
@@ -152,7 +155,7 @@ class GroupClaims:
             if claim is not None and claim.connection is self._claims_connection:
                 if own is not None and all(state.TaskUUID != own.TaskUUID for state in claim.states):
                     self.count([(group_uuid, own)])
-                return claim.by == by  # another member of this process is at it
+                return claim.by == by  # else another member of this process fires the chord
             if claim is not None and claim.by == by:
                 return self._gather_anew(claim, group_uuid)
             if own is not None and self._add_or_take(group_uuid, members, by, own):
@@ -184,7 +187,7 @@ class GroupClaims:
             claim = self._claims.get(group_uuid)
             if claim is None or claim.by != by:
                 return self._take_trigger(group_uuid, by)
-            # The connection broke: who has the messages now?
+            # If the connection broke, the group must be claimed again.
             if claim.connection is not self._claims_connection and not self.gather(
                 group_uuid, claim.members, by, True
             ):
@@ -194,7 +197,7 @@ class GroupClaims:
                 try:
                     self._layout.take_trigger(claim.channel, group_uuid, by)
                 except amqp.PreconditionFailed:
-                    return False  # another worker took it; the channel's end has requeued the states that it held
+                    return False  # another worker took it; the error has requeued the channel's states
             return True
 
     def release_group(self, group_uuid: str, by: str, fired: bool) -> None:
@@ -217,12 +220,12 @@ class GroupClaims:
                 if claim.own is not None and not fired:
                     self.count([(group_uuid, claim.own)])
             except (*CONNECTION_ERRORS, amqp.ChannelError) as exc:
-                log.debug("group %s: %s", group_uuid, exc)  # RabbitMQ puts it all back
+                log.debug("group %s: %s", group_uuid, exc)  # RabbitMQ requeues the states
                 if claim.own is not None and not fired:
                     self._claims[group_uuid] = claim  # RabbitMQ never had this member's state: keep it here
 
     def close(self) -> None:
-        """Put back what is held."""
+        """End all claims; RabbitMQ requeues their states."""
         with self._lock:
             self._claims.clear()
             connection, self._claims_connection = self._claims_connection, None
@@ -246,11 +249,11 @@ class GroupClaims:
     def _gather_anew(self, lost: GroupClaim, group_uuid: str) -> bool:
         """Claim again a group whose claim was lost with its connection.
 
-        As long as RabbitMQ has not noticed that, the group is still locked, and its states are nowhere to be seen.
+        As long as RabbitMQ has not noticed that, the group is still locked, and no worker can see its states.
         """
         with self._on_claims_connection() as connection:
             if not self._layout.lock(connection.channel, group_uuid):
-                raise ChordBusy(f"group {group_uuid}: its states are not put back yet")
+                raise ChordBusy(f"group {group_uuid}: its states are not requeued yet")
             self._layout.unlock(connection.channel, group_uuid)
         own = lost.own
         if own is not None and self.counted(group_uuid, own.TaskUUID, False):
@@ -265,7 +268,7 @@ class GroupClaims:
     def _add_or_take(self, group_uuid: str, members: int, by: str, own: TaskState) -> bool:
         """Claim the group if ``own`` is its last state, else add it to the others.
 
-        Towards the end in turn with other processes of ours, so that only one of Go's can add one in between.
+        Near the end of a group, gearmesh processes take turns, so that only a Go worker can add a state in between.
         """
         near, turn, refused = members - MEMBERS_ADDED_IN_TURN, None, None
         try:
@@ -276,8 +279,8 @@ class GroupClaims:
                         if self._take(group_uuid, members, by, False, own):
                             turn = None  # the claim has the lock
                             return True
-                        turn = None  # it was given back
-            except amqp.ChannelError as exc:  # no right to lock it, say
+                        turn = None  # _take has released the lock
+            except amqp.ChannelError as exc:  # for example, no permission to declare the lock
                 refused = exc
             if not self._counted.get((group_uuid, own.TaskUUID)):
                 self.count([(group_uuid, own)])
@@ -290,7 +293,7 @@ class GroupClaims:
         return False
 
     def _take_turn(self, group_uuid: str) -> PooledConnection | None:
-        """Lock a group and return the connection that has the lock; None if another one has it for long."""
+        """Lock a group and return the connection that has the lock; None if another one does not release it in time."""
         deadline = time.monotonic() + TURN_TIMEOUT_S
         with self._on_claims_connection() as connection:
             while not self._layout.lock(connection.channel, group_uuid):
@@ -333,7 +336,7 @@ class GroupClaims:
         except (amqp.ChannelError, BackendError):
             raise
         except BaseException:
-            # Also one that was thrown in from elsewhere: what is on its way is not known any more.
+            # Also an exception that another thread raised in this one: the connection may be in the middle of a method.
             if self._claims_connection is connection:
                 self._claims_connection = None  # so all claims are lost
             connection.abandon()
@@ -364,10 +367,10 @@ class GroupClaims:
         with self._on_claims_connection() as connection:
             channel = self._lock_on_channel(connection, group_uuid)
             if channel is None:
-                if again:  # it may be locked by this very member, where it was held before
+                if again:  # the lock may be this member's own, from its earlier delivery
                     raise ChordBusy(f"group {group_uuid}: another worker holds its states")
-                return False  # by a member that is not settled either, and looks after us
-            before = self._claims.get(group_uuid)  # of another member, and lost
+                return False  # the lock's holder is not settled either, and checks the group later
+            before = self._claims.get(group_uuid)  # a lost claim of another member
             claim = self._claims[group_uuid] = GroupClaim(by, members, own, channel, connection)
             refused = None
             try:
@@ -378,7 +381,7 @@ class GroupClaims:
                 states = []
             if own is not None:
                 if any(state.TaskUUID == own.TaskUUID for state in states):
-                    self._counted.put((group_uuid, own.TaskUUID), True)  # an earlier delivery's
+                    self._counted.put((group_uuid, own.TaskUUID), True)  # added by an earlier delivery
                     claim.own = None
                 else:
                     states.append(own)
@@ -396,7 +399,7 @@ class GroupClaims:
             return False
 
     def _distinct(self, channel: ResultChannel, fetched: Sequence[FetchedState]) -> list[TaskState]:
-        """The states, one for each task; a second one of a task is dropped, so that Go's count is right again."""
+        """Return one state for each task, and drop a task's second state, so that Go's count is right again."""
         states: dict[str, TaskState] = {}
         for got in fetched:
             try:

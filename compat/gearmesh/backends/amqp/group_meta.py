@@ -1,4 +1,4 @@
-"""The list of a group's members, where the group was sent from here: a queue of ours with one message."""
+"""Stores the members of a group that gearmesh has sent: in a queue with one message, which Go does not know."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store(channel: ResultChannel, layout: Layout, meta: GroupMeta) -> None:
 
 
 def read(channel: ResultChannel, group_uuid: str) -> GroupMeta | None:
-    """The meta that :func:`store` stored last; None: there is none, or Go sent the group."""
+    """Return the meta that :func:`store` stored last; None: there is no meta, for example because Go sent the group."""
     for pause in (0.0, *META_REREAD_DELAYS_S):
         if pause:
             time.sleep(pause)

@@ -1,7 +1,7 @@
 """The queues of results and their declarations, by Machinery's rules, to the last argument type.
 
-Source: ``tests/golden/amqp.json``. A program that declares a queue with another argument, or the same one in another
-integer type, is refused by RabbitMQ (PRECONDITION_FAILED) while the first declaration stands.
+Source: ``tests/golden/amqp.json``. While a queue exists, RabbitMQ refuses (PRECONDITION_FAILED) a program that declares
+it with another argument, or with the same one in another integer type.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Layout:
         expire: seconds that a state lives.
 
     Raises:
-        ConfigError: ``expire`` is more than the layout can say.
+        ConfigError: ``expire`` is more than the layout allows.
     """
 
     def __init__(self, exchange: str, exchange_type: str, expire: int) -> None:
@@ -41,8 +41,8 @@ class Layout:
             )
         self.expire_ms = expire * 1000
         self.exchange_type = exchange_type
-        #: Where states are published. A fanout exchange would copy each to every queue that is bound to it, the
-        #: workers' too (Go: it does); there they go straight to their queue, and nothing is bound.
+        #: The exchange to which states are published. A fanout exchange would copy each state to every queue bound to
+        #: it, also to those of workers (Go: it does). In its place, "" takes a state to its queue without a binding.
         self.exchange = exchange if exchange_type in ("direct", "topic") else ""
 
     def declare_exchange(self, channel: Any) -> None:
@@ -51,26 +51,26 @@ class Layout:
             channel.exchange_declare(self.exchange, self.exchange_type, durable=True, auto_delete=False)
 
     def declare(self, channel: Any, name: str) -> None:
-        """Declare the queue of a task, of a group or of its meta; asks for no answer. An error closes the channel
+        """Declare the queue of a task, of a group or of its meta, without an answer. An error closes the channel
         later."""
         channel.queue_declare(name, durable=False, auto_delete=True, nowait=True, arguments=self._arguments())
 
     def ready(self, channel: Any, uuid: str) -> int:
-        """Declare it, and ask how many messages are ready there. Raises ``amqp.PreconditionFailed``."""
+        """Declare a queue, and return the number of its messages that are ready. Raises ``amqp.PreconditionFailed``."""
         declared = channel.queue_declare(uuid, durable=False, auto_delete=True, arguments=self._arguments())
         return int(declared.message_count)
 
     def bind(self, channel: Any, uuid: str) -> None:
-        """Bind it to the exchange; asks for no answer."""
+        """Bind a queue to the exchange, without an answer."""
         if self.exchange:
             channel.queue_bind(uuid, self.exchange, uuid, nowait=True)
 
     def take_trigger(self, channel: Any, group_uuid: str, by: str) -> None:
-        """Take a chord's trigger, in one step on the server: succeeds for one ``by`` only, for that again and again.
+        """Take a chord's trigger in one step on the server. It succeeds for one ``by`` only, any number of times.
 
-        Go: a worker that finds this queue sends no callback; none ever declares it. Its dead letter key, which is
-        of no use to a queue without messages, is a part of what RabbitMQ compares when it is declared anew.
-        Raises ``amqp.PreconditionFailed`` for another ``by``.
+        Go: a worker that finds this queue sends no callback; no Go worker declares it. The queue never has messages, so
+        its dead letter key only serves for RabbitMQ to compare it with that of a new declaration. Raises
+        ``amqp.PreconditionFailed`` for another ``by``.
         """
         arguments = {
             "x-expires": self.expire_ms,
@@ -94,7 +94,7 @@ class Layout:
         return True
 
     def unlock(self, channel: Any, group_uuid: str) -> None:
-        """Give the lock back; asks for no answer."""
+        """Release the lock, without an answer."""
         channel.queue_delete(group_lock_queue(group_uuid), nowait=True)
 
     def _arguments(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ log = logging.getLogger("gearmesh.amqp")
 
 #: Pauses before a queue that exists and is empty is read again: another reader may hold its message for a moment.
 REREAD_DELAYS_S: Final = (0.002, 0.006, 0.02)
-#: A part of what RabbitMQ says of a message that is larger than it takes.
+#: A part of RabbitMQ's error about a message that is too large.
 _TOO_LARGE: Final = "larger than"
 #: Bytes of a remembered state beyond its message.
 STATE_OVERHEAD_BYTES: Final = 400
@@ -33,11 +33,11 @@ MAX_HELD_MESSAGES: Final = 256
 
 
 class States:
-    """Writes states, and looks at them without taking them away.
+    """Writes states, and reads them without consuming them.
 
-    Go: reading a state consumes it, and a caller that has the final one deletes the queue. Here a read gives back the
-    newest state at once and drops those that it has replaced, so other readers find it, too. A state that another
-    program has consumed meanwhile is answered from what was read before, as long as that is kept.
+    Go: reading a state consumes it, and a caller that has the final one deletes the queue. Here a read requeues the
+    newest state at once and drops the older ones, so other readers find it, too. If another program has consumed a
+    state meanwhile, a read returns the state that was read before, as long as this process remembers it.
     """
 
     def __init__(self, layout: Layout, read_states: BoundedDict[str, TaskState]) -> None:
@@ -52,7 +52,7 @@ class States:
         try:
             declare_exchange(channel)
             self._announces = True
-        except amqp.AccessRefused as exc:  # it is only a shortcut
+        except amqp.AccessRefused as exc:  # announcements are only a shortcut
             log.debug("ends of tasks are not announced: %s", exc)
             self._announces = False
             channel.prepare()
@@ -60,7 +60,7 @@ class States:
     # --- writing
 
     def write(self, connection: PooledConnection, states: Sequence[TaskState]) -> None:
-        """Add states to their tasks' queues, in order; confirmed when it returns."""
+        """Add states to their tasks' queues, in order, and wait for RabbitMQ's confirms."""
         for state in states:
             self._read_states.pop(state.TaskUUID)
         bodies = [(state.TaskUUID, encode_state(state), state.State == PENDING) for state in states]
@@ -72,10 +72,10 @@ class States:
         bodies: Sequence[tuple[str, bytes, bool]],
         more: Sequence[StateMessage] = (),
     ) -> None:
-        """Add messages: (queue, body, True if the queue may be new). For queues of tasks and of groups.
+        """Add messages, (queue, body, True if the queue may be new), to queues of tasks or groups.
 
-        Each queue is declared, so that it lives on; binding costs more and is done for new ones, and for those that
-        turn out not to be there (any more). ``more``: messages that are sent behind them.
+        It declares each queue, so that the queue's expiry begins anew. Binding costs more: it binds only new queues,
+        and those that turn out not to exist (any more). ``more``: messages to send after these.
         """
         layout, channel = self._layout, connection.channel
         messages = [
@@ -99,7 +99,8 @@ class States:
             return
         if lost:
             again = set(lost)
-            # Each message by itself: of two for one queue, the second may have met a binding of another program's.
+            # Compare messages, not queues: of two messages for one queue, only the first may have found no binding, if
+            # another program has bound the queue in between.
             self.publish(
                 connection, [(queue, body, True) for queue, body, _ in bodies if (queue, body) in again]
             )
@@ -140,7 +141,7 @@ class States:
     # --- reading
 
     def read(self, connection: PooledConnection, uuids: Sequence[str]) -> dict[str, TaskState]:
-        """The states of those that have one."""
+        """Return the states of those tasks that have one."""
         found: dict[str, TaskState] = {}
         unknown = list(dict.fromkeys(uuids))
         for pause in (0.0, *REREAD_DELAYS_S):
@@ -157,7 +158,7 @@ class States:
         return found
 
     def _look(self, channel: ResultChannel, uuids: Sequence[str], empty: list[str]) -> dict[str, TaskState]:
-        """One look. ``empty`` gets those whose queue is there, and of which nothing is known."""
+        """Read each queue once. ``empty`` gets the UUIDs whose queue exists, but whose state is unknown."""
         found: dict[str, TaskState] = {}
         for uuid, messages in browse(channel, uuids).items():
             state = self._newest(channel, uuid, messages) if messages else self._read_states.get(uuid)
@@ -173,7 +174,7 @@ class States:
         except RemoteProtocolError as exc:
             for message in messages:
                 channel.basic_reject(message.tag, requeue=True)
-            raise BackendError(f"task {uuid}: what is stored is no TaskState: {exc}") from exc
+            raise BackendError(f"task {uuid}: the stored value is no TaskState: {exc}") from exc
         best = newest(states)
         for i, message in enumerate(messages):
             if i != best and message.tag:
@@ -185,9 +186,9 @@ class States:
 
 
 def newest(states: Sequence[TaskState]) -> int:
-    """The state that counts, of a task's states in the order in which they were written.
+    """Return the place of the state that counts, among a task's states in the order in which they were written.
 
-    RECEIVED and STARTED that come after SUCCESS or FAILURE are of a redelivery that ran late.
+    RECEIVED and STARTED after SUCCESS or FAILURE come from a late redelivery.
     """
     best = 0
     for i, state in enumerate(states):
@@ -197,9 +198,9 @@ def newest(states: Sequence[TaskState]) -> int:
 
 
 def browse(channel: ResultChannel, queues: Sequence[str]) -> dict[str, list[FetchedState] | None]:
-    """All messages of each queue, held until they are settled; None for a queue that is not there.
+    """Get all messages of each queue, unacked until the caller settles them; None for a queue that does not exist.
 
-    A tag is 0 where RabbitMQ has put the message back already: a missing queue is an error of the whole channel.
+    A tag is 0 if RabbitMQ has requeued the message already: a missing queue is an error of the whole channel.
     """
     found: dict[str, list[FetchedState] | None] = {}
     todo = list(queues)
@@ -214,7 +215,7 @@ def browse(channel: ResultChannel, queues: Sequence[str]) -> dict[str, list[Fetc
             channel.prepare()
             found[asked[len(answered)]] = None
             for queue, head in zip(todo, heads or answered, strict=False):
-                if not head.left:  # that was all
+                if not head.left:  # the queue has no further messages
                     found.setdefault(queue, [head._replace(tag=0)] if head.tag else [])
             todo = [queue for queue in todo if queue not in found]
             continue

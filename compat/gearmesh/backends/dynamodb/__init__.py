@@ -5,27 +5,27 @@ The parts, in the order in which a state passes through them:
 ``backend``
     :class:`DynamoDBBackend`, the methods that every backend has.
 ``items``
-    States and groups as items, as Go and gearmesh write them; ``values`` has results as attribute values. Each of them
-    reads what Go has written.
+    States and groups as items, as Go and gearmesh write them; ``values`` has results as attribute values. Both also
+    read Go's forms.
 ``requests``
-    Many items in few requests: batches of 25 and of 100, several requests at a time, and once more the items that
-    DynamoDB left unprocessed. ``changes`` has the writes that must not replace a result.
+    Reads and writes many items in few requests: in batches of 25 and of 100, with several requests at a time. It
+    repeats the items that DynamoDB left unprocessed. ``changes`` has the writes that must not replace a result.
 ``connection``
-    One process's client of boto3, its threads, and which errors mean that a call is to be repeated.
+    One process's client of boto3, its threads, and the errors after which a caller repeats a call.
 ``tables``
-    The two tables: checking them, making them, and the command lines that would make them.
+    Checks and makes the two tables, and shows the command lines that would make them.
 ``keep_alive``
     Lets the states of a chord live for as long as the chord takes.
 ``revocations`` and ``side_items``
-    Revoked tasks, progress reports and claims: items of the table of states whose keys Go never asks for.
+    Revoked tasks, progress reports and claims: items in the table of states under keys that Go never reads.
 
 Begin reading with ``items``, then ``backend``.
 
 This package must never:
 
-- write an item that Go does not read where another form exists that it does;
+- write an item in a form that Go cannot read, if there is another form that it can;
 - write RECEIVED, STARTED or a chord trigger without a condition: DynamoDB decides between two writers, no clock does;
-- scan a table, but for a person who looks for something: a scan is paid by what it reads;
+- scan a table, except for a person who searches in it: AWS charges a scan by the items that it reads;
 - import boto3 for a URL of another backend.
 """
 

@@ -1,4 +1,4 @@
-"""States and groups in DynamoDB, as Machinery lays them out."""
+"""States and groups in DynamoDB, in Machinery's layout."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ __all__ = ["DynamoDBBackend"]
 
 log = logging.getLogger("gearmesh.dynamodb")
 
-#: Seconds for which a group that Go has locked is left to Go. It locks for moments; a worker that dies then leaves the
-#: lock for ever.
+#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but a Go worker that dies then
+#: leaves the lock for ever.
 GROUP_LOCK_TIMEOUT_S: Final = 8.0
 #: Locked groups that are remembered.
 MAX_LOCKED_GROUPS: Final = 1000
-#: Go's UUIDs of tasks begin so: none of them is looked for among the groups.
+#: Go's UUIDs of tasks begin so. The backend searches for none of them among the groups.
 _TASK_PREFIX: Final = "task_"
 
 
 class DynamoDBBackend:
     """Keeps states and groups in two DynamoDB tables; a :class:`gearmesh.interfaces.backend.Backend`. It can't announce
-    final states: DynamoDB does not.
+    final states, since DynamoDB announces no changes to it.
 
     Args:
-        target: the DynamoDB.
+        target: the address of DynamoDB.
         config: the names of the tables, and the client if the caller has one.
         expire: seconds for which a state lives after its last write.
     """
@@ -108,7 +108,7 @@ class DynamoDBBackend:
         return found
 
     def walk_states(self, cursor: str, count: int) -> tuple[str, list[TaskState | GroupMeta]]:
-        """Take one step of a walk. DynamoDB is paid for each item that a step reads."""
+        """Take one step of a walk. AWS charges for each item that a step reads."""
         groups, _, after = cursor.partition(":") if cursor else ("", "", "")
         table = self._groups_table if groups else self._states
         request: dict[str, Any] = {"TableName": table.name, "Limit": count}
@@ -154,10 +154,10 @@ class DynamoDBBackend:
         return self._groups.finished(meta, self._leading)
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """Take the trigger by one conditional update, which also stores the winner in an attribute that Go passes over.
+        """Take the trigger by one conditional update, which also stores the winner in an attribute that Go ignores.
 
-        Go: reads the item, sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without a condition: a
-        Go worker that has read the item before our update fires too (its callback has the same UUID).
+        Go: reads the item, sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without a condition.
+        So a Go worker that has read the item before this update fires, too (its callback has the same UUID).
         """
         ignoring = self._may_ignore_lock(group_uuid)
         unlocked = "" if ignoring else " AND NOT #Lock = :true"
@@ -227,7 +227,7 @@ class DynamoDBBackend:
         side_items.release(self._ready(), self._states, claims)
 
     def watch(self, wake: Wake) -> None:
-        """DynamoDB announces nothing to who asks for it by the item."""
+        """Return None, since DynamoDB announces nothing to a client that reads items."""
 
     def close(self) -> None:
         revocations, connection = self._revocations.pop(), self._connection.pop()
@@ -245,7 +245,7 @@ class DynamoDBBackend:
         return Connection(client, command, owned=self._config.client is None)
 
     def _ready(self) -> Connection:
-        """Return this process's connection, once the tables were seen."""
+        """Return this process's connection. The first call checks the tables."""
         connection = self._connection.get()
         if not connection.checked:
             check_tables(connection, self._target, self._config)
@@ -281,5 +281,5 @@ class DynamoDBBackend:
 
 
 def _groups_among(uuids: Sequence[str]) -> list[str]:
-    """Return the UUIDs that may be a group's: Machinery and gearmesh make none that begins as a task's."""
+    """Return the UUIDs that may be a group's, which never begins like a task's in Machinery and gearmesh."""
     return [uuid for uuid in uuids if not uuid.startswith((_TASK_PREFIX, PREFIX))]

@@ -1,9 +1,9 @@
-"""Writes the changes of many tasks: none of them replaces a result, and 25 of them are one request.
+"""Writes the changes of many tasks, 25 in one request. No change replaces a result.
 
-DynamoDB has two ways to change a part of an item. UpdateItem makes the item if it is not there, and takes one item a
-request. BatchExecuteStatement takes 25 statements of PartiQL, each with a condition of its own, and changes only what
-is there. So the batch goes first, and what it did not find is made by UpdateItem: in the life of a task that is rare.
-A client that may not use PartiQL (permission ``dynamodb:PartiQLUpdate``) does everything by UpdateItem.
+DynamoDB has two ways to change a part of an item. UpdateItem makes a missing item, and takes one item in a request.
+BatchExecuteStatement takes 25 statements of PartiQL, each with its own condition, and changes only items that exist. So
+the batch goes first, and UpdateItem then makes the items that the batch did not find, which are rare. A client that may
+not use PartiQL (permission ``dynamodb:PartiQLUpdate``) does everything by UpdateItem.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _DENIED: Final = ("AccessDenied", "AccessDeniedException")
 
 
 def change_all(connection: Connection, table: KeyedTable, changes: Sequence[Change], now: float) -> None:
-    """Carry out changes of different items, in any order. One that would replace a state that it spares is left out.
+    """Carry out changes of different items, in any order. Leave out a change that would replace a state that it spares.
 
     Args:
-        connection: this process's.
+        connection: this process's connection.
         table: the table of states.
-        changes: each of another item.
+        changes: the changes, each of another item.
         now: unix seconds.
 
     Raises:
@@ -79,7 +79,7 @@ def _change_singly(
     for change in changes:
         condition = _sparing(change.spared, now) if change.spared else None
         try:
-            with suppress(ConditionFailed):  # a state that is not to be replaced is there
+            with suppress(ConditionFailed):  # the stored state must not be replaced
                 update(
                     connection, table, change.uuid, change.fields, removed=change.removed, condition=condition
                 )
@@ -117,7 +117,7 @@ def _change_batch(
             if code in TRANSIENT:
                 again.append(change)
             elif code and not (code == _CONDITION_FAILED and error.get("Item")):
-                singly.append(change)  # the item is not there; or UpdateItem finds out what is wrong
+                singly.append(change)  # the item is missing, or UpdateItem raises the error
         if again and connection.batches_updates:
             pause_before_rest(connection, pauses, len(again), fruitful=len(again) < len(left))
         left = again
@@ -127,7 +127,7 @@ def _change_batch(
 def _execute(connection: Connection, statements: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
     """Return DynamoDB's error to each statement, ``{}`` for one that was carried out.
 
-    None: it carried out none, since it takes no batch, or not this one.
+    None: it carried out no statement, since it accepts no batch, or not this one.
     """
     try:
         answer = connection.call("batch_execute_statement", wanted="Responses", Statements=statements)
@@ -151,7 +151,7 @@ def _do_without_batches(connection: Connection, reason: str) -> None:
 
 
 def _statement(table: KeyedTable, change: Change, now: int) -> dict[str, Any]:
-    """Return a change as a PartiQL statement, which does nothing if the item is not there, or has a spared state."""
+    """Return a change as a PartiQL statement, which does nothing if the item is missing or has a spared state."""
     text = f'UPDATE "{table.name}"' + "".join(f' SET "{name}"=?' for name in change.fields)
     text += "".join(f' REMOVE "{name}"' for name in change.removed) + f' WHERE "{table.key}"=?'
     parameters: list[Any] = [*change.fields.values(), {"S": change.uuid}]

@@ -1,4 +1,4 @@
-"""One process's connection to DynamoDB: its client and threads, and the errors after which a call is repeated."""
+"""One process's connection to DynamoDB: its client and threads, and the errors after which a caller repeats a call."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ log = logging.getLogger("gearmesh.dynamodb")
 
 #: Requests that one process has under way at a time.
 IN_FLIGHT: Final = 8
-#: Seconds until a connection stands, and until DynamoDB has answered.
+#: Seconds to wait for a connection, and for DynamoDB's answer.
 CONNECT_TIMEOUT_S: Final = 5
 READ_TIMEOUT_S: Final = 15
 #: Seconds without a throttled request after which an episode is over: the next one is logged again.
 THROTTLE_EPISODE_S: Final = 60.0
-#: The region that is named to an emulator where the environment names none: it takes any.
+#: The region for an emulator if the environment names none. An emulator accepts any region.
 EMULATOR_REGION: Final = "us-east-1"
 
 THROTTLED: Final = frozenset(
@@ -82,7 +82,7 @@ _NOT_FOUND: Final = ("ResourceNotFound", "ResourceNotFoundException")
 
 
 class DynamoDBUnavailable(ConnectionError):
-    """DynamoDB cannot be reached, is throttling, lets nobody in, or lacks a table: the call may be repeated later.
+    """DynamoDB cannot be reached, throttles, refuses the caller, or lacks a table: the call may be repeated later.
 
     Attributes:
         code: DynamoDB's own name of the error; ``""``: there was no answer.
@@ -113,7 +113,7 @@ class ItemTooLarge(BackendError):
 
 
 class ThrottleLog:
-    """Says once an episode that DynamoDB throttles. Safe in threads."""
+    """Logs once in each episode that DynamoDB throttles. Safe in threads."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -135,15 +135,15 @@ class Connection:
     """Sends requests to DynamoDB, for all threads of one process.
 
     Args:
-        client: boto3's.
-        missing_table: says how a table is made that is not there.
-        owned: the client was made for this connection, which closes it.
+        client: a client of boto3.
+        missing_table: the command that makes a missing table.
+        owned: True: the client was made for this connection, which closes it.
     """
 
     def __init__(self, client: Any, missing_table: str, *, owned: bool = False) -> None:
         self.client = client
         self.throttling = ThrottleLog()
-        #: The tables were seen, with the right keys.
+        #: True: the tables exist, with the right keys.
         self.checked = False
         #: DynamoDB takes several updates in one request, as far as this process knows.
         self.batches_updates = True
@@ -162,9 +162,9 @@ class Connection:
             request: the method's parameters.
 
         Raises:
-            DynamoDBUnavailable: it may be repeated later. boto3 has repeated it already, as its retry mode says.
+            DynamoDBUnavailable: the call may be repeated later. boto3's retry mode has already repeated it.
             ConditionFailed: the request's condition was not met.
-            ItemTooLarge: of an item.
+            ItemTooLarge: an item is too large.
             BackendError: DynamoDB will never take this request.
         """
         try:
@@ -198,9 +198,9 @@ class Connection:
         return BackendError(f"DynamoDB: {code}: {text}")
 
     def each(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
-        """Carry out jobs, several at a time, and return what they return.
+        """Carry out jobs, several at a time, and return their values.
 
-        All of them are carried out; then the first error is raised, one that may be repeated before all others.
+        An error stops no other job. In the end the first error is raised, if possible one of the connection.
         """
         if len(jobs) == 1:
             return [jobs[0]()]
@@ -247,7 +247,7 @@ def _outcome(job: Callable[[], T]) -> tuple[T | None, Exception | None]:
 def _listen(client: Any, heard: Callable[..., None]) -> None:
     events = getattr(getattr(client, "meta", None), "events", None)
     if events is not None:
-        # One for each client: a caller's own may serve several apps.
+        # Register once for each client, since a caller's own client may serve several apps.
         events.register_first("needs-retry.dynamodb", heard, unique_id="gearmesh-throttling")
 
 
@@ -257,7 +257,7 @@ def client_for(target: DynamoDBTarget, given: Any, *, forked: bool = False) -> A
     Args:
         target: the DynamoDB of a client that is made here.
         given: the caller's own client, or a function that makes one; None: one is made here.
-        forked: the caller's client is from the process that this one was forked from.
+        forked: True: the caller's client comes from the process from which this one was forked.
 
     Raises:
         ConfigError: see :func:`make_client`.
@@ -272,7 +272,7 @@ def client_for(target: DynamoDBTarget, given: Any, *, forked: bool = False) -> A
 
 
 def make_client(target: DynamoDBTarget) -> Any:
-    """Make a client of boto3 for a URL, as the AWS environment says.
+    """Make a client of boto3 for a URL, with the settings of the AWS environment.
 
     boto3's standard retry mode repeats throttled requests with pauses that grow, unless AWS_RETRY_MODE chooses another.
 

@@ -5,7 +5,7 @@
 
 ``TTL`` is the unix time after which DynamoDB may delete the item. Go leaves it 0 until a task has ended, and so does
 gearmesh: the item of a task that may still run keeps the task's name. Until then ``gearmesh_expires``, an attribute of
-ours, says when the state counts as expired. Go passes over attributes that it does not know.
+gearmesh's own, says when the state counts as expired. Go ignores attributes that it does not know.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ _NULL: Final[AttributeValue] = {"NULL": True}
 
 
 def expiry(seconds: float, now: float | None = None) -> int:
-    """Return the unix time, in whole seconds, at which what is written now expires: not before ``seconds`` are over."""
+    """Return the unix time, in whole seconds, at which an item written now expires: after ``seconds``, rounded up."""
     return math.ceil((time.time() if now is None else now) + seconds)
 
 
 def expires_at(item: Mapping[str, AttributeValue]) -> int:
-    """Return the unix time at which an item expires; 0: never, as Go's states before the last."""
+    """Return the unix time at which an item expires; 0: never, as Go's states before the final one."""
     return _number(item.get("TTL")) or _number(item.get(DYNAMODB_EXPIRES))
 
 
@@ -92,7 +92,7 @@ def is_key(uuid: str) -> bool:
 
 
 def _number(value: AttributeValue | None) -> int:
-    """Read a number; 0 where there is none. Go: refuses a whole state whose TTL is a string."""
+    """Read a number; 0 if there is none. Go: refuses a whole state whose TTL is a string."""
     text = (value.get("N") or value.get("S") or "0") if value else "0"
     if text.isdigit():
         return int(text)
@@ -130,9 +130,9 @@ class _Merged:
 
     Attributes:
         fields: the attributes to set.
-        whole: they begin with PENDING, which replaces all that is stored.
-        final: the last of them is SUCCESS or FAILURE.
-        early: none of them may replace a final state.
+        whole: True: the states begin with PENDING, which replaces the whole stored item.
+        final: True: the last state is SUCCESS or FAILURE.
+        early: True: no state may replace a final one.
     """
 
     fields: Item = field(default_factory=dict)
@@ -141,7 +141,7 @@ class _Merged:
     early: bool = True
 
     def then(self, state: TaskState, until: int) -> None:
-        """Let another state follow."""
+        """Add the next state."""
         early = state.State in (RECEIVED, STARTED)
         if early and self.final:
             return
@@ -166,10 +166,10 @@ class _Merged:
             self.fields[DYNAMODB_EXPIRES] = {"N": str(until)}
 
     def change(self, uuid: str, spared: tuple[str, ...]) -> Change:
-        """Return it as a change that does not replace ``spared`` states."""
+        """Return the change of the item, which does not replace ``spared`` states."""
         if self.whole and not spared:
             return Change(uuid, {"TaskUUID": {"S": uuid}, **self.fields})
-        if uuid.startswith(PREFIX):  # a record of gearmesh's own, which nobody has begun before
+        if uuid.startswith(PREFIX):  # a record of gearmesh's own has no PENDING before it
             unnamed: Item = {"TaskName": {"S": ""}, "CreatedAt": {"S": ZERO_TIME}}
             return Change(uuid, {"TaskUUID": {"S": uuid}, **unnamed, **self.fields})
         removed = () if DYNAMODB_EXPIRES in self.fields else (DYNAMODB_EXPIRES,)
@@ -179,7 +179,7 @@ class _Merged:
 def changes_of(
     states: Iterable[TaskState], until: int, *, spared: tuple[str, ...] = ()
 ) -> tuple[list[Change], Unstorable | None]:
-    """Return one change for each task, and the error about the first state that no item holds, which has no change.
+    """Return one change for each task, and the error about the first state that no item can hold.
 
     Args:
         states: in order.
@@ -227,7 +227,7 @@ def _result(uuid: str, result: TaskResult) -> AttributeValue:
 
 
 def _elements(value: AttributeValue | None) -> list[AttributeValue] | None:
-    """Return the elements of a list, or of a set, which no Machinery writes and Go's reader takes."""
+    """Return the elements of a list or of a set. Machinery writes no sets, but Go's reader accepts them."""
     for kind, found in (value or {}).items():
         if kind == "L":
             return list(found)
@@ -245,7 +245,7 @@ def _time(text: str) -> str:
 
 
 def _moment(value: AttributeValue | None) -> str:
-    """Read a time as Go does: text, or unix seconds; the zero time for what Go refuses."""
+    """Read a time as Go does, from text or unix seconds; return the zero time for a value that Go refuses."""
     text = text_of(value) or ZERO_TIME
     try:
         if value and "N" in value:
@@ -283,7 +283,7 @@ def group_of(item: Mapping[str, AttributeValue]) -> GroupMeta:
 
 
 def triggered_by(item: Mapping[str, AttributeValue]) -> str:
-    """Return the member that took a group's trigger; ``""``: Go did, or nobody."""
+    """Return the member that took a group's trigger; ``""``: a Go worker has taken it, or it is not taken."""
     return text_of(item.get(DYNAMODB_TRIGGERED_BY))
 
 

@@ -1,4 +1,4 @@
-"""Lets states and groups live longer: those of a chord that takes longer than its states would live."""
+"""Prolongs the life of states and groups, for chords that take longer than their states would live."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def keep_states_alive(connection: Connection, table: KeyedTable, uuids: Sequence
     for uuid, item in ending.items():
         state = item.get("State", {}).get("S", "")
         attribute = "TTL" if state in FINAL_STATES else DYNAMODB_EXPIRES
-        # A state that comes meanwhile brings a time of its own.
+        # A state that is written meanwhile has its own expiry.
         same = Condition("#State = :state", ("State",), {"state": {"S": state}})
         jobs.append(partial(_prolong, connection, table, uuid, {attribute: until}, same))
     if jobs:
@@ -45,7 +45,7 @@ def keep_groups_alive(connection: Connection, table: KeyedTable, uuids: Sequence
 def _ending(
     connection: Connection, table: KeyedTable, uuids: Sequence[str], attributes: Sequence[str], expire: int
 ) -> dict[str, Item]:
-    """Read the items that exist and expire, but for those whose time was set a moment ago: each write is paid."""
+    """Read the items that exist and expire, except those whose time was set a moment ago: AWS charges each write."""
     now = time.time()
     found = get_all(connection, table, uuids, attributes)
     return {

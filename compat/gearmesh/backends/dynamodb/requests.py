@@ -1,4 +1,4 @@
-"""Reads and writes many items in few requests, and repeats what DynamoDB left unprocessed."""
+"""Reads and writes many items in few requests, and repeats the items that DynamoDB left unprocessed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 #: Keys in one BatchGetItem, and items in one BatchWriteItem: DynamoDB takes no more.
 MAX_BATCH_GET_KEYS: Final = 100
 MAX_BATCH_WRITE_ITEMS: Final = 25
-#: Seconds before DynamoDB is asked again for what it left unprocessed; doubled each time up to a second.
+#: Seconds before the unprocessed part of a batch is sent again; doubled each time up to a second.
 UNPROCESSED_PAUSE_S: Final = 0.05
 #: A batch of which nothing was processed is repeated this many times, then the caller repeats the whole call.
 MAX_FRUITLESS_TRIES: Final = 8
@@ -75,10 +75,10 @@ def get_all(
     """Read the items that exist, by their keys, with consistent reads.
 
     Args:
-        connection: this process's.
-        table: their table.
-        uuids: any number; one may be there twice.
-        attributes: the attributes to read, the key among them; none: all.
+        connection: this process's connection.
+        table: the items' table.
+        uuids: any number of keys, also with duplicates.
+        attributes: the attributes to read, the key among them; empty: all.
     """
     keys = [table.keys(uuid) for uuid in dict.fromkeys(uuids) if is_key(uuid)]
     wanted: dict[str, Any] = {"ConsistentRead": True}
@@ -100,7 +100,7 @@ def _get_batch(connection: Connection, table: str, keys: list[Item], wanted: Map
         answer = connection.call("batch_get_item", wanted="Responses", RequestItems=request)
         items: list[Item] = answer["Responses"].get(table, [])
         found += items
-        # DynamoDB leaves keys out where the answer would be larger than 16 MB, and where it throttles.
+        # DynamoDB leaves keys out if the answer would be larger than 16 MB, and if it throttles.
         keys = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         if not keys:
             return found
@@ -108,7 +108,7 @@ def _get_batch(connection: Connection, table: str, keys: list[Item], wanted: Map
 
 
 def pause_before_rest(connection: Connection, pauses: Backoff, left: int, *, fruitful: bool) -> None:
-    """Wait before the rest of a batch is asked for again."""
+    """Wait before the rest of a batch is sent again. Raises DynamoDBUnavailable after too many fruitless tries."""
     if fruitful:
         pauses.reset()
     else:
@@ -122,10 +122,10 @@ def pause_before_rest(connection: Connection, pauses: Backoff, left: int, *, fru
 
 
 def put_all(connection: Connection, table: KeyedTable, items: Sequence[Item]) -> None:
-    """Store whole items in place of those that are there.
+    """Store whole items in place of the stored ones.
 
     Raises:
-        Unstorable: one is too large. The others are stored.
+        Unstorable: an item is too large. The others are stored.
     """
     finish(connection, put_jobs(connection, table, items))
 
@@ -147,16 +147,16 @@ def update(
     condition: Condition | None = None,
     old: bool = False,
 ) -> None:
-    """Set and remove attributes of one item, which is made if it is not there and the condition allows it.
+    """Set and remove attributes of one item. If the item is missing and the condition allows it, make the item.
 
     Args:
-        connection: this process's.
+        connection: this process's connection.
         table: the item's table.
-        uuid: its key.
+        uuid: the item's key.
         fields: attributes to set.
         removed: attributes to remove.
         condition: DynamoDB changes nothing unless the item meets it.
-        old: ConditionFailed is to have the item that did not meet it.
+        old: True: ConditionFailed has the item that did not meet the condition.
 
     Raises:
         ConditionFailed: the item does not meet the condition.
@@ -189,7 +189,7 @@ def update(
 def put_jobs(
     connection: Connection, table: KeyedTable, items: Sequence[Item]
 ) -> list[Callable[[], Unstorable | None]]:
-    """Return the jobs that store whole items; each returns the refusal of one that is too large."""
+    """Return the jobs that store whole items; each returns the error about an item that is too large, or None."""
     refused: list[Item] = []
     requests: list[dict[str, Any]] = []
     for item in items:
@@ -228,7 +228,7 @@ def _write_batch(
 def _put_singly(
     connection: Connection, table: KeyedTable, requests: Sequence[dict[str, Any]]
 ) -> Unstorable | None:
-    """Store the items of a batch in requests of their own, since DynamoDB refuses a whole batch for one of them."""
+    """Store the items of a batch one by one, since DynamoDB refuses a whole batch for one item that is too large."""
     refused = None
     for request in requests:
         item = request["PutRequest"]["Item"]

@@ -1,4 +1,4 @@
-"""Revoked tasks. DynamoDB announces nothing, so each watch looks again and again, for as little as one read costs.
+"""Keeps revoked tasks. DynamoDB announces nothing, so each watch polls; a poll costs one small read.
 
 Each call of ``revoke`` stores its UUIDs as a chunk, an item of its own, and then names the chunk in one small item, the
 index: ``{TaskUUID: "gearmesh:revoked", chunk_<id>: its end, …}``. A watch reads the index, and a chunk only once.
@@ -20,12 +20,12 @@ from gearmesh.wire.names import DYNAMODB_CHUNK, DYNAMODB_UUIDS, REVOKED, dynamod
 
 __all__ = ["DynamoDBRevocations"]
 
-#: Seconds between two looks of a watch. A look costs half a read unit.
+#: Seconds between two reads of a watch. A read costs half a read unit.
 POLL_INTERVAL_S: Final = 2.0
 #: UUIDs, and bytes of them, in one chunk: an item has 400 KB.
 MAX_CHUNK_UUIDS: Final = 5000
 MAX_CHUNK_BYTES: Final = 300_000
-#: Chunks that have ended which one call of ``revoke`` takes out of the index.
+#: The largest number of ended chunks that one call of ``revoke`` removes from the index.
 MAX_SWEPT_CHUNKS: Final = 50
 
 #: Called with UUIDs, and the seconds for which each is revoked.
@@ -71,7 +71,7 @@ class DynamoDBRevocations:
         return _left(self._read(connection, self._index(connection)), time.time())
 
     def watch(self, wake: Wake) -> Callable[[], None]:
-        """Call ``wake`` with all that is revoked, and then with what is new. Returns a function that ends it."""
+        """Call ``wake`` with all revocations, and then with new ones. Returns a function that ends the watch."""
         listener = Listener(self._looks, "revocations")
         self._listeners.add(listener)
         listener.watch(lambda words: wake(_left(map(_heard, words), time.time())))
@@ -88,7 +88,7 @@ class DynamoDBRevocations:
             self._listeners.pop().close()
 
     def _looks(self) -> Generator[list[str], None, None]:
-        """Look in turns, and yield each revocation that was not there at the last look, as a text."""
+        """Read again and again, and yield the text of each revocation that the last read did not find."""
         told: set[str] = set()
         connection = self._connection()
         while True:

@@ -1,4 +1,4 @@
-"""Progress reports and claims: items of ours in the table of states, under keys that Go never asks for."""
+"""Progress reports and claims: items in the table of states, under keys that Go never reads."""
 
 from __future__ import annotations
 
@@ -67,21 +67,21 @@ def claim(connection: Connection, table: KeyedTable, key: str, holder: str, seco
             held = exc.item.get(DYNAMODB_HOLDER, {}).get("S")
             if held is not None:
                 return str(held)
-        # A server that does not hand the item over: look, and try again if it has just gone.
+        # The server did not return the item: read it, and try again if it has just been deleted.
         found = get_all(connection, table, [dynamodb_claim(key)]).get(dynamodb_claim(key))
         if found is not None:
             return str(found[DYNAMODB_HOLDER]["S"])
 
 
 def release(connection: Connection, table: KeyedTable, claims: Sequence[tuple[str, str]]) -> None:
-    """Free the keys of these (key, holder) pairs; a key that another holder has stays so."""
+    """Free the keys of these (key, holder) pairs; another holder keeps its key."""
     jobs: list[Callable[[], None]] = [partial(_release, connection, table, *each) for each in claims]
     if jobs:
         connection.each(jobs)
 
 
 def _release(connection: Connection, table: KeyedTable, key: str, holder: str) -> None:
-    with suppress(ConditionFailed):  # it is another's, or nobody's
+    with suppress(ConditionFailed):  # another holder has the key, or none has it
         connection.call(
             "delete_item",
             TableName=table.name,

@@ -1,4 +1,4 @@
-"""Machinery's two tables: how they are made, and whether they are there."""
+"""Checks and makes Machinery's two tables."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = [
     "tables_of",
 ]
 
-#: Go: the attribute by which DynamoDB deletes items, of both tables.
+#: Go: the attribute of both tables by which DynamoDB deletes items.
 TTL_ATTRIBUTE: Final = "TTL"
-#: Seconds for which a new table is waited for.
+#: Seconds to wait for a new table.
 TABLE_TIMEOUT_S: Final = 120
 _DEFAULTS: Final = DynamoDBConfig()
 
@@ -37,7 +37,7 @@ class TableStatus:
     Attributes:
         status: DynamoDB's word: ACTIVE, CREATING, …; ``""``: there is no such table.
         key: the attributes of its key with their types, ``TaskUUID (S)``.
-        right_key: it is the key that Machinery's items have.
+        right_key: True: this is the key of Machinery's items.
         ttl: the attribute by which DynamoDB deletes expired items; ``""``: it deletes none.
     """
 
@@ -81,10 +81,10 @@ def aws_commands(target: DynamoDBTarget, config: DynamoDBConfig) -> list[str]:
 
 
 def status_of(connection: Connection, table: KeyedTable, *, ttl: bool = True) -> TableStatus:
-    """Ask DynamoDB about a table; without ``ttl`` in one request.
+    """Read the status of a table. Without ``ttl`` this takes one request.
 
     Raises:
-        DynamoDBUnavailable: it cannot be asked; ``code`` says if a permission is missing.
+        DynamoDBUnavailable: DynamoDB does not answer, or refuses; ``code`` shows whether a permission is missing.
     """
     try:
         described = connection.call("describe_table", TableName=table.name)["Table"]
@@ -106,10 +106,10 @@ def status_of(connection: Connection, table: KeyedTable, *, ttl: bool = True) ->
 
 
 def check_tables(connection: Connection, target: DynamoDBTarget, config: DynamoDBConfig) -> None:
-    """Check that both tables can be used, unless this client may not ask.
+    """Check that both tables can be used, unless the client lacks the permission to do so.
 
     Raises:
-        DynamoDBUnavailable: a table is not there, or has another key; the error has the command that makes it.
+        DynamoDBUnavailable: a table does not exist, or has another key. The error has the command that makes it.
     """
     for table in tables_of(config):
         try:

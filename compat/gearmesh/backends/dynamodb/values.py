@@ -1,8 +1,7 @@
 """Translates one result to a DynamoDB attribute value and back.
 
-Go writes each value as the text that ``%v`` prints (``"3"``, ``"[1 2 255]"``), and then reads none but strings back.
-gearmesh writes typed attributes, which Go reads wherever it reads anything: S, BOOL, N for floats, L of S or N, B for
-bytes.
+Go writes each value as the text that ``%v`` prints (``"3"``, ``"[1 2 255]"``), and can only read strings back. gearmesh
+writes typed attributes: S, BOOL, N for floats, L of S or N, B for bytes. Go reads these wherever it can read the type.
 Source: recordings ``cloud/ddb-*.txt`` and ``cloud/go-getstate-variants.txt``.
 """
 
@@ -127,7 +126,7 @@ def _read(type: str, value: AttributeValue) -> msgspec.Raw:
         return dump(type, [])  # Go: a map without entries has no elements
     if kind == "L":
         return dump(type, [_scalar(element(type), each) for each in elements])
-    if kind in ("SS", "NS"):  # sets, which no Machinery writes and Go's reader takes
+    if kind in ("SS", "NS"):  # sets: Machinery writes none, but Go's reader accepts them
         return dump(type, [_scalar(element(type), {kind[0]: each}) for each in elements])
     raise LocalProtocolError(f"{value!r:.80} is no {type}")
 
@@ -136,7 +135,7 @@ def _slice_of_text(type: str, text: str) -> msgspec.Raw:
     """Read a slice from a string.
 
     Go: ``%v`` joins the elements with spaces, so strings that hold spaces fall apart here, and an empty slice looks
-    like one empty string. Bytes may also be base64, which Go's reader takes.
+    like one empty string. Bytes may also be base64, which Go's reader accepts.
     """
     if not text:
         return dump(type, b"" if type in BYTES else [])  # Go: a text without characters has no elements
@@ -172,9 +171,9 @@ def _scalar(type: str, value: AttributeValue) -> Any:
 
 
 def _unreadable(type: str, value: AttributeValue) -> bytes:
-    """Return JSON of a value that is not of its type: Go's, unless readers would take that for a value of the type.
+    """Return the JSON that Go would write for a value that is not of its type, or other JSON if that fits the type.
 
-    Go: a number, and a text, are a list of bytes for a reader of JSON, but not for one of DynamoDB.
+    Go: a reader of JSON takes a number or a text for a list of bytes, a reader of DynamoDB does not.
     """
     text = _json(value)
     if type in TYPES:

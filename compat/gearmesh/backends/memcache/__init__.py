@@ -1,7 +1,7 @@
 """``memcache://host:port,…``: states in memcached, on the servers where Go looks for them.
 
-- ``backend``: :class:`MemcacheBackend`, the verbs. It changes a value by compare-and-set, since other workers write
-  too.
+- ``backend``: :class:`MemcacheBackend`, with the methods of every backend. It changes a value by compare-and-set, since
+  other workers write too.
 - ``servers``: finds the server of a key as Go's client does, and keeps connections to each.
 - ``keys``: checks keys, of which memcached refuses some.
 

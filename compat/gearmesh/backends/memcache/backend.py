@@ -1,4 +1,4 @@
-"""States and groups in memcached, as Machinery lays them out: one JSON text a UUID, with an expiry."""
+"""States and groups in memcached, in Machinery's layout: one JSON text for each UUID, with an expiry."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["MemcacheBackend"]
 
 log = logging.getLogger("gearmesh.memcache")
 
-#: Seconds for which a group that Go has locked is left to Go. It locks for moments; a worker that dies then leaves
-#: the lock for ever.
+#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but a Go worker that dies then
+#: leaves the lock for ever.
 GROUP_LOCK_TIMEOUT_S = 8.0
 #: RECEIVED and STARTED never replace these.
 FINAL_STATES = (SUCCESS, FAILURE)
@@ -39,7 +39,7 @@ _MAX_UNIX_S = 2**31 - 1
 
 
 class _Taken(msgspec.Struct):
-    """The further fields in a GroupMeta's text, which Go passes over."""
+    """The fields that gearmesh adds to a GroupMeta's text, and Go ignores."""
 
     TriggeredBy: str = ""
 
@@ -48,7 +48,7 @@ def _triggered_by(body: bytes) -> str:
     """The member that has taken the trigger; ``""``: another program has."""
     try:
         return msgspec.json.decode(body, type=_Taken).TriggeredBy
-    except msgspec.MsgspecError:  # what Go's decoder reads, and this one does not
+    except msgspec.MsgspecError:  # Go's decoder reads this text, msgspec's does not
         return ""
 
 
@@ -56,10 +56,10 @@ class MemcacheBackend:
     """Keeps states and groups in memcached; a :class:`gearmesh.interfaces.backend.Backend`. It can't announce, and
     keeps no revocations.
 
-    memcached forgets what it has no room for, the least used first, and all of it when it ends.
+    If memcached has no room, it deletes values, the least recently used first. When it ends, all values are lost.
 
     Args:
-        servers: ``(host, port)`` each (port 0: the host is a Unix socket's path), in the order that Go has them.
+        servers: ``(host, port)`` each (port 0: the host is a Unix socket's path), in the same order as in Go.
         expire: seconds a state lives after its last write.
     """
 
@@ -76,7 +76,7 @@ class MemcacheBackend:
     # -- states
 
     def write(self, states: Sequence[TaskState]) -> None:
-        """Go: each state is stored as it is, without name and time from the one before."""
+        """Go: each state is stored as it is, without the name and time of the stored one."""
         for part in records_first(states):
             self._write(part)
 
@@ -124,10 +124,10 @@ class MemcacheBackend:
         return self._groups.finished(meta, lambda uuids: leading(self.read(uuids)))
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """Take the trigger: the compare-and-set also writes the winner into the meta, as a key that Go passes over.
+        """Take the trigger: the compare-and-set also writes the winner into the meta, as a key that Go ignores.
 
-        Go: sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without comparing: a Go worker that
-        has read the meta before ours is written fires too (its callback has the same UUID).
+        Go: sets ``Lock``, then ``ChordTriggered``, then takes the lock away, all without comparing. So a Go worker that
+        has read the meta before this write fires, too (its callback has the same UUID).
         """
         key = key_of(group_uuid)
         server = self._servers.get().of(key)
@@ -153,7 +153,7 @@ class MemcacheBackend:
             raise ChordBusy(f"group {group_uuid}: its meta is locked by another worker")
         log.warning("group %s was locked for %g s: its lock is ignored", group_uuid, GROUP_LOCK_TIMEOUT_S)
 
-    # -- what Go does not see
+    # -- values that Go does not see
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
         self._set({_report_key(uuid): body for uuid, body in bodies.items()})
@@ -163,7 +163,7 @@ class MemcacheBackend:
         return [found.get(_report_key(uuid)) for uuid in uuids]
 
     def claim(self, key: str, holder: str, seconds: float) -> str:
-        """memcached counts whole seconds: a claim lasts for up to two more."""
+        """memcached counts whole seconds, so a claim may last up to two seconds longer."""
         name = side_key(key)
         server = self._servers.get().of(name)
         value, until = holder.encode(), self._until(seconds)
@@ -182,7 +182,7 @@ class MemcacheBackend:
                 server.run(methodcaller("cas", name, b"", cas, -1))  # -1: it expires at once
 
     def watch(self, wake: Wake) -> None:
-        """memcached can't tell."""
+        """Return None, since memcached announces nothing."""
 
     def close(self) -> None:
         servers = self._servers.pop()
@@ -192,7 +192,7 @@ class MemcacheBackend:
     # -- requests
 
     def _until(self, seconds: float) -> int:
-        """Go: an absolute unix time. At least ``seconds`` from now, less a second where memcached's clock is ahead."""
+        """Go: an absolute unix time. At least ``seconds`` from now, or a second less if memcached's clock is ahead."""
         return min(math.ceil(time.time() + seconds), _MAX_UNIX_S)
 
     def _get(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -202,7 +202,7 @@ class MemcacheBackend:
         return found
 
     def _set(self, bodies: Mapping[bytes, bytes]) -> None:
-        """Store each; Unstorable for one that is too large, when the others are stored."""
+        """Store each value. Raises Unstorable for a value that is too large, after it has stored the others."""
         until = self._until(self.expire)
         refused: list[Unstorable] = []
         for server, part in self._servers.get().parts(bodies, lambda key: len(bodies[key])):
@@ -216,7 +216,7 @@ class MemcacheBackend:
             raise refused[0]
 
     def _set_unless(self, bodies: Mapping[bytes, bytes], spared: Sequence[str]) -> None:
-        """Store each, but over no state that is one of ``spared``; Unstorable as in :meth:`_set`."""
+        """Store each state unless the stored one is among ``spared``. Raises Unstorable, see :meth:`_set`."""
         until = self._until(self.expire)
         refused: list[Unstorable] = []
         for server, part in self._servers.get().parts(bodies):
@@ -246,7 +246,7 @@ def _advance(
     until: int,
     spared: Sequence[str],
 ) -> bool:
-    """Store ``body`` unless what was found is one of ``spared``; False if it is something else by now."""
+    """Store ``body`` unless ``found`` is among the ``spared`` states. False: the stored value has changed since."""
     if found is None:
         return bool(server.run(methodcaller("add", key, body, until)))
     stored, cas = found
@@ -260,7 +260,7 @@ def _store(server: MemcacheServer, bodies: Mapping[bytes, bytes], until: int) ->
 
 
 def _store_singly(server: MemcacheServer, bodies: Mapping[bytes, bytes], until: int) -> list[Unstorable]:
-    """Store each by itself, so that it is seen which the server refuses. (It forgets what was there before.)"""
+    """Store each value by itself, to find those that memcached refuses. (It deletes the old value of these.)"""
     refused = []
     for key, body in bodies.items():
         try:
@@ -274,14 +274,14 @@ def _refusal(key: bytes, body: bytes, exc: MemcacheServerError) -> Unstorable:
     """Return the error about a value that is too large; raise ``exc`` if it says something else."""
     if not too_large(exc):
         raise exc
-    why = f"{len(body)} bytes are more than memcached takes (its option -I; 1 MiB where nothing is said)"
+    why = f"{len(body)} bytes are more than memcached takes (its option -I; 1 MiB by default)"
     return Unstorable(key.decode(), why)
 
 
 def _touch(client: Any, keys: Sequence[bytes], until: int) -> None:
     for key in keys:
         client.touch(key, until, noreply=True)
-    client.version()  # its answer comes after all of that is done
+    client.version()  # memcached answers when it has done all before
 
 
 def _report_key(uuid: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Keys as memcached takes them."""
+"""Makes keys that memcached accepts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def key_of(uuid: str) -> bytes:
     """The key of a task's state or a group's meta: its UUID.
 
     Raises:
-        Unstorable: memcached takes no such key. (Go's client refuses it, too.)
+        Unstorable: memcached accepts no such key. (Go's client refuses it, too.)
     """
     key = uuid.encode(errors="replace")
     if not _legal(key):
@@ -34,7 +34,7 @@ def key_of(uuid: str) -> bytes:
 
 
 def side_key(name: str) -> bytes:
-    """The key for a name of ours: itself, or its SHA-1 where memcached would not take it."""
+    """The key for a name that only gearmesh uses: the name, or its SHA-1 if memcached would not accept the name."""
     key = name.encode(errors="replace")
     return (
         key if _legal(key) else b"gearmesh:" + hashlib.sha1(key, usedforsecurity=False).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""The server of each key, and the connections to each server."""
+"""Finds the server of each key, and keeps connections to each server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CONNECTION_ERRORS", "MemcacheServer", "Servers", "too_large"]
 
 T = TypeVar("T")
 
-#: The server was not reached, has no memory left, or what it said is no answer: it may be tried again.
+#: The server was not reached, has no memory left, or sent no valid answer: the call may be repeated.
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (
     OSError,
     MemcacheServerError,
@@ -47,8 +47,8 @@ class MemcacheServer:
     def run(self, work: Callable[[Any], T]) -> T:
         """Do ``work`` on a pymemcache Client that no other thread uses meanwhile.
 
-        The server may have closed an idle connection since: then it is done again on a new one. So it must be
-        something that may be repeated.
+        The server may have closed an idle connection. Then ``work`` is done again on a new one, so it must be safe to
+        repeat.
         """
         try:
             client = self._idle.pop()
@@ -57,7 +57,7 @@ class MemcacheServer:
         try:
             return self._use(client, work)
         except (ConnectionError, MemcacheUnexpectedCloseError):
-            self.close()  # the others are no younger
+            self.close()  # the other idle connections are older
             return self._use(self._connection(), work)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Servers:
         self._servers = [MemcacheServer(address) for address in addresses]
 
     def of(self, key: bytes) -> MemcacheServer:
-        """The server that ``key`` is on, as Go's client finds it.
+        """The server that has ``key``, as Go's client finds it.
 
         Go: the IEEE CRC-32 of the key, modulo the number of servers, counts them in the order they are named; a server
         that is down stays in the count (gomemcache's ServerList).
@@ -109,7 +109,7 @@ class Servers:
     def parts(
         self, keys: Iterable[bytes], size: Callable[[bytes], int] = len
     ) -> Iterator[tuple[MemcacheServer, list[bytes]]]:
-        """The keys by their servers, as many at a time as fit one request; ``size``: bytes that a key brings along."""
+        """Yield keys by servers, as many at a time as fit into one request; ``size``: bytes that a key adds to it."""
         mine: dict[MemcacheServer, list[bytes]] = {}
         for key in keys:
             mine.setdefault(self.of(key), []).append(key)

@@ -1,4 +1,4 @@
-"""States and groups in MongoDB, as Machinery lays them out."""
+"""States and groups in MongoDB, in Machinery's layout."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class MongoBackend:
     announce final states.
 
     Args:
-        url: as MongoDB's drivers understand it.
-        database: ``""``: Machinery's.
-        expire: seconds a state lives after its last write. MongoDB looks once a minute for what has expired.
+        url: a URL for MongoDB's drivers.
+        database: the database's name; ``""``: Machinery's default.
+        expire: seconds for which a state lives after its last write. MongoDB deletes expired states once a minute.
     """
 
     connection_errors = CONNECTION_ERRORS
@@ -68,9 +68,10 @@ class MongoBackend:
 
     @classmethod
     def at(cls, target: MongoTarget, *, database: str, expire: int) -> MongoBackend:
-        """The one that a URL names; ``database``: where states go if it does not say.
+        """Make the backend of a URL; ``database``: the database for states if the URL names none.
 
-        Go: a path behind the hosts is where the user is looked up. Who means by it where states are to be is told.
+        Go: a path behind the hosts is the authentication database. A warning tells users who may have meant the
+        database for states.
         """
         chosen = target.database or database
         if not target.database and target.logins not in ("", "admin", chosen):
@@ -150,7 +151,7 @@ class MongoBackend:
         return self._groups.finished(meta, self._leading)
 
     def trigger(self, group_uuid: str, by: str) -> bool:
-        """Go: makes the same conditional change, and does not look whether it was the one that made it."""
+        """Go: makes the same conditional change, but does not check whether it was its own change that succeeded."""
         take = {"$set": {"chord_triggered": True, "triggered_by": by, "delete_at": self._until()}}
         with asking():
             won = self._table(MONGO_GROUPS).update_one(
@@ -168,7 +169,7 @@ class MongoBackend:
         final = {one["_id"] for one in found}
         return next((count for count, uuid in enumerate(uuids) if uuid not in final), len(uuids))
 
-    # -- what Go does not see
+    # -- documents that Go does not see
 
     def report(self, bodies: Mapping[str, bytes]) -> None:
         until = self._until()
@@ -212,7 +213,7 @@ class MongoBackend:
                 )
 
     def watch(self, wake: Wake) -> None:
-        """A single mongod announces nothing."""
+        """Return None, since a single mongod announces nothing."""
 
     def close(self) -> None:
         revoked, connection = self._revoked.pop(), self._connection.pop()

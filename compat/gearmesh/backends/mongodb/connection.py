@@ -1,4 +1,4 @@
-"""One process's connection to MongoDB: its collections, their indexes, and which errors are the server's."""
+"""One process's connection to MongoDB: its collections and their indexes, and the translation of pymongo's errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Table = Collection[dict[str, Any]]
 
 
 class ServerRefuses(ConnectionFailure):
-    """The server does not let us in, or can't do its work just now: it may be tried again."""
+    """The server refuses the login, or can't do its work now: the call may be repeated."""
 
 
 CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (ConnectionFailure,)
@@ -37,7 +37,7 @@ CONNECTION_ERRORS: Final[tuple[type[BaseException], ...]] = (ConnectionFailure,)
 #: answer in time, no room on the disk.
 TRANSIENT_ERROR_CODES: Final = frozenset((13, 18, 50, 64, 91, 100, 112, 262, 8000, 11600, 11602, 14031))
 _FORBIDDEN_CODE: Final = 13
-#: Milliseconds, where the URL says nothing else: until a server is found, connected to, and has answered.
+#: Milliseconds to find a server, to connect to it, and to wait for its answer, unless the URL has others.
 _DEFAULT_TIMEOUTS_MS: Final = {
     "serverSelectionTimeoutMS": 3000,
     "connectTimeoutMS": 3000,
@@ -53,11 +53,11 @@ class Connection:
     """Connects all threads of one process to a MongoDB deployment. Nothing is connected before it is used.
 
     Args:
-        url: as MongoDB's drivers understand it.
-        database: its name.
+        url: a URL for MongoDB's drivers.
+        database: the database's name.
 
     Raises:
-        ConfigError: something that the URL asks for can't be done (a file is not there).
+        ConfigError: the driver can't fulfil an option of the URL (for example, a file does not exist).
     """
 
     def __init__(self, url: str, database: str) -> None:
@@ -66,14 +66,14 @@ class Connection:
             name: value for name, value in _DEFAULT_TIMEOUTS_MS.items() if name.lower() not in given
         }
         if not given & {"w", "journal"}:
-            # A message is acknowledged once its result is stored: it shall survive the server's death then.
+            # A worker acknowledges a message once its result is stored, so the result must survive the server's death.
             options["journal"] = True
         try:
             self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
                 url, connect=False, appname="gearmesh", **options
             )
         except (PyMongoError, OSError, ValueError) as exc:
-            # Its text may quote the URL.
+            # The text of the exception may quote the URL.
             raise ConfigError(
                 f"result backend: MongoDB's driver can't follow the URL: {type(exc).__name__}"
             ) from None
@@ -82,11 +82,11 @@ class Connection:
         self._indexed: set[str] = set()
 
     def table(self, name: str) -> Table:
-        """A collection as it is: to read it must create nothing."""
+        """Return a collection without creating it or an index, since a read must create nothing."""
         return self._database[name]
 
     def indexed_table(self, name: str) -> Table:
-        """A collection, once it has the index by which MongoDB removes what has expired: for those that write to it.
+        """Return a collection to write to; make the index by which MongoDB removes expired documents, if it is missing.
 
         Raises ConnectionFailure.
         """
@@ -109,18 +109,18 @@ def _index(table: Table) -> None:
         except OperationFailure as exc:
             if exc.code in TRANSIENT_ERROR_CODES and exc.code != _FORBIDDEN_CODE:
                 raise
-            # Another index has that name, or the user may not create one: states can be kept all the same.
+            # Another index has that name, or the user may not create one: gearmesh can still store states.
             why = (exc.details or {}).get("errmsg", exc)
             log.warning("collection %s has no index that removes expired documents: %s", table.full_name, why)
 
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """pymongo's errors become ours, but for those of the connection.
+    """Raise pymongo's errors as gearmesh's, except for those of the connection.
 
     Raises:
-        ConnectionFailure: it may be tried again (:class:`ServerRefuses` where there was an answer).
-        BackendError: it may not.
+        ConnectionFailure: the call may be repeated (:class:`ServerRefuses` if the server has answered).
+        BackendError: a repetition would fail, too.
     """
     try:
         yield

@@ -1,8 +1,9 @@
 """States and metas as documents, in Machinery's layout.
 
 ``tasks``: ``{_id, state, task_name, results: [{type, value}], error, created_at}``; ``group_metas``: ``{_id,
-task_uuids, chord_triggered, lock, created_at}``. Machinery v2 adds ``delete_at`` to a task that has ended. We write it
-into every document, since what never ends should not stay for ever; what Go does not know it passes over.
+task_uuids, chord_triggered, lock, created_at}``. Machinery v2 adds ``delete_at`` to a task that has ended. gearmesh
+writes it into every document, so that the document of a task that never ends is deleted, too. Go ignores fields that it
+does not know.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ class _Merged:
     """The states of one write to one task's document, merged.
 
     Attributes:
-        fields: what is set. unset: fields that go.
-        early: they must not replace a final state.
+        fields: the fields to set.
+        unset: the fields to remove.
+        final: True: the last state is SUCCESS or FAILURE.
+        early: True: the states must not replace a final state.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +50,7 @@ class _Merged:
     early: bool = True
 
     def then(self, state: TaskState, until: DatetimeMS) -> None:
-        """Let another state follow."""
+        """Add the next state."""
         early = state.State in (RECEIVED, STARTED)
         if early and self.final:
             return
@@ -66,7 +69,7 @@ class _Merged:
         self.fields = {key: value for key, value in self.fields.items() if key not in self.unset} | fields
 
     def change(self, uuid: str, spared: Sequence[str]) -> Change:
-        """As a change of a document whose state is not one of ``spared``."""
+        """Return the change of the document, for the case that its state is not one of ``spared``."""
         update: dict[str, Any] = {"$set": self.fields}
         if self.unset:
             update["$unset"] = dict.fromkeys(sorted(self.unset), "")
@@ -75,10 +78,10 @@ class _Merged:
 
 
 def changes_of(states: Iterable[TaskState], until: DatetimeMS, *, spared: Sequence[str] = ()) -> list[Change]:
-    """One change for each task; ``until``: when its document may go. ``spared``: states that are not replaced.
+    """Make one change for each task; ``until``: when it expires. ``spared``: states that are not replaced.
 
     Raises:
-        Unstorable: a result that no BSON type holds.
+        Unstorable: no BSON type holds a result.
     """
     merged: defaultdict[str, _Merged] = defaultdict(_Merged)
     for state in states:

@@ -1,4 +1,4 @@
-"""Revoked tasks: one document each, looked for twice a second while anybody wants to know."""
+"""Keeps revoked tasks, one document for each. Each watch reads them twice a second."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from gearmesh.wire.names import MONGO_REVOKED
 
 __all__ = ["Revoked"]
 
-#: Seconds between two looks.
+#: Seconds between two reads of a watch.
 POLL_INTERVAL_S = 0.5
-#: Milliseconds by which a look goes back behind the newest it has seen: a write takes its time before it takes effect.
+#: A read also covers this many milliseconds before the newest revocation that was read, since a write takes effect some
+#: time after its ``at``.
 POLL_OVERLAP_MS = 5000
 
 #: Called with UUIDs, and the seconds for which each is revoked.
@@ -27,12 +28,11 @@ Wake = Callable[[dict[str, float]], None]
 
 class Revoked:
     """Keeps the UUIDs of revoked tasks in a MongoDB collection, for
-    :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so each watch looks
-    again and again.
+    :class:`gearmesh.interfaces.backend.SupportsRevocation`. A single mongod announces nothing, so each watch polls.
 
     Args:
-        connection: this process's. Each document is ``{_id: UUID, delete_at: its end, at: when, by the server's
-            clock}``.
+        connection: this process's connection. Each document is ``{_id: UUID, delete_at: the end of the revocation, at:
+            when it was stored, by the server's clock}``.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -40,18 +40,18 @@ class Revoked:
         self._listeners: set[Listener] = set()
 
     def revoke(self, uuids: Sequence[str], seconds: float) -> None:
-        """Remember these, and for no shorter than they were."""
+        """Store revocations. A revocation never becomes shorter."""
         change = {"$max": {"delete_at": moment(time.time() + seconds)}, "$currentDate": {"at": True}}
         update_all(self._connection.indexed_table(MONGO_REVOKED), [Change(uuid, change) for uuid in uuids])
 
     def known(self) -> dict[str, float]:
-        """All that are revoked now."""
+        """Return the UUIDs that are revoked now, with the seconds for which they still are."""
         return _left(
             (one["_id"], int(one["delete_at"])) for one in _look(self._connection.table(MONGO_REVOKED), None)
         )
 
     def watch(self, wake: Wake) -> Callable[[], None]:
-        """Tell ``wake`` of all at first, and then of what is new. Returns a function that ends it."""
+        """Call ``wake`` with all revocations, and then with new ones. Returns a function that ends the watch."""
         listener = Listener(self._looks, "revocations")
         self._listeners.add(listener)
         listener.watch(lambda words: wake(_left(map(_heard, words))))
@@ -68,7 +68,7 @@ class Revoked:
             self._listeners.pop().close()
 
     def _looks(self) -> Generator[list[str], None, None]:
-        """Look in turns, and yield the text of each revocation that was not there at the last look."""
+        """Read again and again, and yield the text of each revocation that the last read did not find."""
         told: dict[str, Any] = {}
         since: int | None = None
         table = self._connection.table(MONGO_REVOKED)

@@ -1,7 +1,7 @@
-"""One result to BSON and back.
+"""Translates one result to BSON and back.
 
-What Go's driver hands to Machinery must be exactly an int64, a float64, a bool, a string, or an array of these:
-Machinery reads no other type back, its own writing included. So that is what we write, wherever it is possible.
+Machinery reads a value only if Go's driver hands it an int64, a float64, a bool, a string, or an array of these. It
+cannot read all values that it has written itself. gearmesh writes these types wherever it is possible.
 Source: recordings ``results_mongodb.json`` and ``results_mongodb_v2.json``.
 """
 
@@ -26,7 +26,7 @@ from gearmesh.wire.types import dump, load
 
 __all__ = ["from_bson", "time_text", "to_bson"]
 
-#: Go: the type of a string that holds a JSON object; what is stored is the object.
+#: Go: the type of a string that holds a JSON object. Machinery stores the object.
 JSON: Final = "json"
 #: The largest integer of BSON.
 MAX_INT64: Final = 2**63 - 1
@@ -36,10 +36,10 @@ def to_bson(result: TaskResult) -> dict[str, Any]:
     """The document of one result.
 
     Integers are always 64 bits wide, text that holds a JSON object stays text (Go stores it as an object and can't read
-    that). Unsigned slices are base64 where all of it is below 256: Go has no other way to read one.
+    that). An unsigned slice is base64 if all elements are below 256: Go has no other way to read one.
 
     Raises:
-        LocalProtocolError: naming the value that no BSON type holds.
+        LocalProtocolError: no BSON type holds the value. The message names it.
     """
     try:
         return {"type": result.Type, "value": _written(result.Type, load(result.Type, result.Value))}
@@ -52,12 +52,12 @@ def to_bson(result: TaskResult) -> dict[str, Any]:
 def from_bson(document: Mapping[str, Any]) -> TaskResult:
     """The result in a document, by Go or by gearmesh.
 
-    What is not of its type, or is no number for JSON (Go can store a NaN here), becomes JSON that no reader can take
-    for it: the state can be read, and who wants the value is told.
+    A value that is not of its type, or that JSON has no number for (Go can store a NaN here), becomes JSON that no
+    reader takes for a value of the type: the state can be read, and a caller that wants the value gets an error.
     """
     type, value = str(document.get("type", "")), document.get("value")
     if type == JSON:
-        # The text is lost: it is written anew, as Go writes what it has parsed. Go: the text "null" is kept so, too.
+        # The original text is lost. Go writes the parsed object like this. Go: it also stores the text "null" so.
         return TaskResult("string", msgspec.Raw(quote(_json(value))))
     if type in TYPES:
         try:

@@ -1,4 +1,4 @@
-"""Many changes in one request, and what is said about each of them."""
+"""Sends many changes in one request, and reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _TOO_LARGE_CODES: Final = frozenset((10334, 17419, 17420))
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of one document, which is made where there is none.
+    """A change of one document. If there is no such document, the change makes it.
 
     Attributes:
         uuid: the document's id.
-        update: as MongoDB takes it.
+        update: MongoDB's update document.
         query: conditions; a document that does not meet them stays as it is.
     """
 
@@ -42,22 +42,22 @@ def update_all(table: Table, changes: Sequence[Change]) -> None:
     """Carry out changes of different documents, in any order.
 
     Raises:
-        Unstorable: one is too large. The others may be stored or not: they can be written again.
-        BackendError: MongoDB refuses one.
+        Unstorable: a document is too large. The others may be stored or not; they can be written again.
+        BackendError: MongoDB refuses a change.
     """
     left = changes
     for _ in range(MAX_WRITE_ATTEMPTS):
-        # Two who make one document at once: the second is told that it is there. It can change it now.
+        # If two workers make one document at once, MongoDB tells the second that it exists, which can then change it.
         left = _attempt(table, left)
         if not left:
             return
     for change in left:
         if not change.query:
-            raise BackendError(f"{change.uuid}: MongoDB says that there is another document like it")
+            raise BackendError(f"{change.uuid}: MongoDB says that another document has its key")
 
 
 def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
-    """Those that met a document which was made meanwhile, or which they must not change."""
+    """Send changes. Return those that met a document which was made meanwhile, or which they must not change."""
     if not changes:
         return []
     with asking():
@@ -71,7 +71,7 @@ def _attempt(table: Table, changes: Sequence[Change]) -> list[Change]:
             return _sort_out(changes, exc)
         except InvalidDocument as exc:  # the driver sees that one is too large
             reason: Exception = exc
-        except OperationFailure as exc:  # the server sees it, before it looks at any of them
+        except OperationFailure as exc:  # the server sees it before it carries out any change
             if exc.code not in _TOO_LARGE_CODES:
                 raise
             reason = exc
