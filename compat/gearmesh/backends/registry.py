@@ -79,4 +79,4 @@ def open_backend(url: str, *, expire: int, options: Mapping[str, Any] | None = N
     for point in entry_points(group="gearmesh.backends", name=target.scheme):
         backend: Backend = point.load()(url, expire=expire)
         return backend
-    raise ConfigError(f"backend: {target.scheme!r} is no backend that one can open")
+    raise ConfigError(f"backend: {target.scheme!r} is no scheme of a result backend")

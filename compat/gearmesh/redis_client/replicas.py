@@ -27,7 +27,7 @@ class Replicas(NamedTuple):
         waiting for all replicas is certain.
 
         Args:
-            client: the client that wrote, with one connection of its own; or a cluster's.
+            client: the client that wrote, which owns one connection; or a cluster's client.
             key: a key that was written; in a cluster it selects the node.
 
         Raises:

@@ -77,7 +77,7 @@ def run_in_turn(
 ) -> None:
     """Run script ``name`` for each of ``parts``, with ``arguments(part)``. The script must be safe to run twice.
 
-    Over a connection of its own, the next call is sent while the server works on the one before.
+    If the client owns its connection, send each call while the server works on the one before.
 
     Raises:
         ServerUnable: the server's condition forbids it; calls before that were carried out.

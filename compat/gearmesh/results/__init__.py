@@ -3,8 +3,8 @@
 - ``client``: the part of an app that results use, as a protocol. The package does not know App.
 - ``async_result``: ``Result`` reads and waits for all kinds of results; ``AsyncResult`` is the result of one task.
 - ``composite``: results of chains, groups and chords. ``as_completed``: their members in the order in which they end.
-- ``wait_handle``: the UUIDs that one caller waits for, and when to ask for them again: the pause grows with the time
-  waited, so no result is noticed more than 2% late.
+- ``wait_handle``: the UUIDs that one caller waits for, and the time to read them again: the pause grows with the time
+  waited, so the caller notices no result more than 2% late.
 - ``poller``: one thread for all callers of a process. It reads the states of all callers whose pause is over in one
   request, and those that a worker announces at once.
 - ``failures``: the record with an exception's type and traceback beside a FAILURE. ``progress``: reports of running

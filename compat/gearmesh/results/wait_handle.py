@@ -33,7 +33,7 @@ MIN_POLL_INTERVAL_S, MAX_POLL_INTERVAL_S, POLL_INTERVAL_SHARE = 0.001, 0.5, 1 / 
 #: One waiter adds at most this many UUIDs to a read: one half is the first UUIDs that it needs, the other half takes
 #: turns.
 MAX_UUIDS_PER_WAITER = 500
-#: If a waiter is due, the poller also reads for others whose pause is over but for this share of it.
+#: If a waiter is due, the poller also reads for others that have at most this share of their pause left.
 EARLY_POLL_SHARE = 1 / 4
 
 

@@ -363,7 +363,7 @@ class GroupClaims:
     def _take(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
-        """Claim a group: lock it and fetch all its states, if all are there but ``own``."""
+        """Claim a group if the queue has all states but ``own``: lock the group, and fetch the states."""
         with self._on_claims_connection() as connection:
             channel = self._lock_on_channel(connection, group_uuid)
             if channel is None:
