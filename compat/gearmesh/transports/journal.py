@@ -1,6 +1,6 @@
 """A file of the deliveries that a worker process holds: if it dies, its supervisor settles them.
 
-Without it they would wait until their leases end, and no process could tell which of them ran.
+Without the file, the deliveries would wait until their leases end, and no process would know which of them ran.
 """
 
 from __future__ import annotations

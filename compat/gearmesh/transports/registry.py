@@ -194,7 +194,9 @@ def _endpoint(url: str, consumer: str | None, options: Mapping[str, Any]) -> Bro
         return BrokerEndpoint(
             redact(url), {"transport": MEMORY, "hostname": f"memory://{target.rest}"}, chosen
         )
-    raise ConfigError(f"broker: {redact(url)!r} runs tasks in the process that sends them; it is no server")
+    raise ConfigError(
+        f"broker: {redact(url)!r} runs tasks in the process that sends them; it is not a server"
+    )
 
 
 def _is_plugins(target: Target) -> TypeGuard[PlainTarget]:
@@ -209,4 +211,6 @@ def _plugin(
     for point in entry_points(group="gearmesh.transports", name=target.scheme):
         connection: kombu.Connection = point.load()(url, consumer=consumer, options=options)
         return connection
-    raise ConfigError(f"broker: {target.scheme!r} runs tasks in the process that sends them; it is no server")
+    raise ConfigError(
+        f"broker: {target.scheme!r} runs tasks in the process that sends them; it is not a server"
+    )

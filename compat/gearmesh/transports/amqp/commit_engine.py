@@ -46,7 +46,7 @@ DEAD_AT_HEADER: Final = "x-gearmesh-died"
 LOST_HEADER: Final = "x-gearmesh-lost"
 #: RabbitMQ routes a message by all keys in this header, too. The message loses it as it leaves the delay queues.
 _MORE_ROUTING_KEYS_HEADER: Final = "CC"
-#: RabbitMQ's headers that a copy must not have: RabbitMQ would take its way for a cycle.
+#: RabbitMQ's headers that a copy must not keep, because RabbitMQ would detect a cycle.
 _DEATH_HEADERS: Final = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 
 #: Seconds for which a message of an unknown task is parked from its second receive on; after this many rounds they
@@ -83,7 +83,7 @@ class CommitEngine:
     ) -> list[Outcome]:
         """Publish, await the confirms, settle. ``again``: mark the published messages as possible duplicates.
 
-        ``token`` has no effect: RabbitMQ does not tell which messages of a broken connection it has.
+        ``token`` has no effect: RabbitMQ does not say which messages of a broken connection it has.
         """
         outcomes: list[Outcome] = ["done"] * len(commits)
         batch: list[OutgoingMessage] = []

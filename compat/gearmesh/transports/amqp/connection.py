@@ -210,7 +210,7 @@ class AMQPConnection(pyamqp.Connection):  # type: ignore[misc]
     # -- reading: under the lock
 
     def blocking_read(self, timeout: float | None = None) -> bool:
-        """Handle one frame: py-amqp waits for an answer by this. True: py-amqp need not read on."""
+        """Handle one frame; py-amqp calls this to wait for an answer. True: py-amqp need not read on."""
         with self.lock:
             if not self._read(self.patience if timeout is None else timeout):
                 if timeout is not None:

@@ -244,7 +244,7 @@ class Inspector:
         return taken
 
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete delayed messages from the one queue for all of them, which the settings must name.
+        """Delete the messages for ``queue`` from the one queue for delayed messages, which the settings must name.
 
         Raises:
             GearmeshError: the settings name none.

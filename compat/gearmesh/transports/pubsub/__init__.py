@@ -14,7 +14,7 @@ this order:
    dead process to others when their leases end; with a :class:`~gearmesh.transports.journal.Journal`, the worker's
    supervisor returns them at once.
 6. The worker answers with a Commit. The :class:`~.commit_engine.CommitEngine` publishes its messages, awaits Pub/Sub's
-   ids, and only then acknowledges the delivery; or it leases the message for as long as that has to wait.
+   ids, and only then acknowledges the delivery; or it leases the message for the time that the message has to wait.
 
 Where there is a delay topic, a :class:`~.delays.DelayForwarder` publishes its due messages to their own topics.
 :mod:`~.message` names the attributes that gearmesh adds; Go ignores them. The :class:`~.inspection.Inspector` lists and

@@ -86,7 +86,7 @@ class CommitEngine:
     ) -> list[Outcome]:
         """Publish, await the ids, settle. ``again``: mark the published messages as possible duplicates.
 
-        ``token`` has no effect: Pub/Sub does not tell which messages of a broken call it has.
+        ``token`` has no effect: Pub/Sub does not say which messages of a broken call it has.
         """
         outcomes: list[Outcome] = ["done"] * len(commits)
         outgoing: dict[str, list[Any]] = defaultdict(list)

@@ -68,7 +68,7 @@ class ConnectedChannel(kombu_redis.Channel):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._keys: dict[str, QueueKeys] = {}
-        #: queues worth a fetch: not known to be empty
+        #: queues from which to fetch, since they are not known to be empty
         self.ready: set[str] = set()
         #: queues from which a wait has moved a message to this consumer since the last fetch
         self.arrived: set[str] = set()

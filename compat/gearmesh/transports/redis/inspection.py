@@ -92,7 +92,7 @@ class Inspector:
         try:
             first = self._channel.redis.lindex(key, 0)
             return first is not None and bool(decode(first).Name)
-        except (ResponseError, RemoteProtocolError):  # it is no list any more, or no queue of signatures
+        except (ResponseError, RemoteProtocolError):  # the list is gone, or its items are not signatures
             return False
 
     def count(self, queue: str) -> QueueCounts:

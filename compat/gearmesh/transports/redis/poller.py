@@ -55,7 +55,7 @@ class Poller(kombu_redis.MultiChannelPoller):  # type: ignore[misc]
             "maybe_reauth": 10.0,
             "maybe_refresh_binding_expiry": 1.0,
         }
-        self._timers = [  # those that this version of kombu has
+        self._timers = [  # the timers that this version of kombu has
             loop.call_repeatedly(pause, getattr(self, name))
             for name, pause in work.items()
             if hasattr(self, name)

@@ -71,10 +71,9 @@ class OutgoingMessage(msgspec.Struct, gc=False):
         text: the body as SQS takes it.
         attributes: message attributes, by name.
         delay: seconds for which SQS delays it; 0 on a FIFO queue.
-        group: the message group's id; ``""``: the queue is no FIFO queue.
+        group: the message group's id; ``""``: the queue is not a FIFO queue.
         deduplication: the deduplication id, if there is a group.
         url: the URL of another queue to send it to, such as the dead-letter queue's; ``""``: the queue's own.
-        done: called once SQS has taken it.
     """
 
     queue: SQSQueue

@@ -40,7 +40,7 @@ class Unacked:
         body: the original bytes.
         attributes: the message attributes.
         receipt: SQS's receipt handle.
-        group: the message group; ``""``: the queue is no FIFO queue.
+        group: the message group; ``""``: the queue is not a FIFO queue.
         receives: the number of times that SQS has handed the message out, this time included.
         first_at: unix seconds at which SQS first handed it out.
         sent_at: unix seconds at which SQS got the message.
