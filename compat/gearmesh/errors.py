@@ -24,7 +24,7 @@
         ├── SoftLimitExceeded    raised in the task, which may clean up
         └── HardLimitExceeded    its process was killed
 
-Messages name the thing, the value and what was expected. No message contains a password.
+Messages name the thing, its value and the expected value. No message contains a password.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class GearmeshError(Exception):
 
 
 class ConfigError(GearmeshError, ValueError):
-    """A setting, URL or option is wrong; the message says what was expected."""
+    """A setting, URL or option is wrong; the message names the expected value."""
 
 
 class ProtocolError(GearmeshError):

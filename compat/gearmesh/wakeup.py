@@ -12,8 +12,8 @@ class Wakeup:
     """Wakes the one thread that waits for it; like an Event that a wait clears. It is a bare lock: the interpreter's
     Event makes another lock for each wait, and runs Python code in both threads before the woken one goes on.
 
-    A signal handler may set it. An Event would wait for ever if the signal came while the waiting thread, in which
-    the handler runs, had the Event's inner lock.
+    A signal handler may set it. An Event would block the program if the handler ran in the waiting thread while that
+    thread had the Event's inner lock.
     """
 
     __slots__ = ("_unset",)

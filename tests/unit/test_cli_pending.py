@@ -94,7 +94,7 @@ def test_the_story_of_a_task_whose_consumer_is_silent(
     assert (
         f"Its message was delivered from queue {QUEUE} to the consumer {holder.name}, which was last heard of N s ago: "
         "its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes over "
-        "what it holds after a lease (30 s). If the process is dead, one on the same machine does so within 2 s"
+        "its messages after a lease (30 s). If the process is dead, one on the same machine does so within 2 s"
         in told
     )
     assert "runs it or is about to" not in told

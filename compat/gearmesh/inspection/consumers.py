@@ -25,10 +25,10 @@ def silence_of(consumer: ConsumerReport, lease: float) -> str:
         return ""
     if consumer.silent_s == float("inf"):
         return (
-            f"its process has ended. A worker of the queue takes over what it holds: on the same machine within 2 s, "
+            f"its process has ended. A worker of the queue takes over its messages: on the same machine within 2 s, "
             f"on another one after a lease ({lease:g} s)"
         )
     return (
         f"its process is stopped, frozen or dead, or cannot reach the broker. Another worker of the queue takes over "
-        f"what it holds after a lease ({lease:g} s). If the process is dead, one on the same machine does so within 2 s"
+        f"its messages after a lease ({lease:g} s). If the process is dead, one on the same machine does so within 2 s"
     )

@@ -73,8 +73,7 @@ class Backend(Protocol):
 
         Args:
             group_uuid: the group.
-            by: names the delivery that triggers. The same ``by`` gets True again, so a redelivery can finish what it
-                began.
+            by: names the delivery that triggers. The same ``by`` gets True again, so a redelivery can finish the work.
 
         Raises:
             ChordBusy: another holder, such as Go's mutex, triggers just now; repeat the call in some ms.

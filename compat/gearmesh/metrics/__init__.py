@@ -2,7 +2,7 @@
 
 The counts of one task pass through these parts:
 
-1. ``tally.py``: a :class:`~.tally.Tally` in each worker process adds up what the committer flushes, a batch at a time.
+1. ``tally.py``: a :class:`~.tally.Tally` in each worker process counts the committer's Commits, a batch at a time.
 2. ``report.py``: a :class:`~.report.Report` has the counts of a process since its last report, and its running tasks.
    The process sends one a second to its supervisor, through a pipe (``worker/report_pipe.py``).
 3. ``totals.py``: the :class:`~.totals.Totals` of the supervisor add the reports of all its processes up, those of dead

@@ -5,8 +5,8 @@ A worker is one process under a small supervisor (``gearmesh worker``), or an ob
 
 1. The **intake** (``intake.py``) fetches a delivery and decodes it to a ``Job`` (``job.py``), which the ``JobTable``
    holds until the delivery is settled. The intake gives the job to the executor, unless it must wait or must not run:
-   ``duplicates.py`` keeps possible duplicates back, ``quarantine.py`` runs alone what may have killed a process,
-   ``unrunnable.py`` settles what can't be decoded or is not registered here.
+   ``duplicates.py`` keeps possible duplicates back, ``quarantine.py`` runs each job alone that may have killed a
+   process, ``unrunnable.py`` settles messages that can't be decoded or whose task is not registered here.
 2. The **executor** (protocol in ``executor.py``; ``threads.py``, ``coroutines.py``) runs the job in one of its slots.
    There the ``Runner`` (``runner.py``) calls the task and makes the ``Commit`` with its state, its result, and the
    messages that follow. A redelivered task that had finished is resumed by its prior outcome (``prior_outcome.py``).
@@ -16,16 +16,16 @@ A worker is one process under a small supervisor (``gearmesh worker``), or an ob
    job leaves the table, and the committer reports by ``events.py`` that the intake may fetch more.
 
 Above them, in the parent process: ``startup.py`` has the ``Spawner`` (``spawner.py``) start the first child, a
-``WorkerChild`` (``worker_child.py``, ``child_process.py``), and then loads the app, while the child does so, too. The
+``WorkerChild`` (``worker_child.py``, ``child_process.py``), and then loads the app at the same time as the child. The
 **supervisor** (``supervisor.py``) keeps ``ManagedProcess`` objects running (``managed_process.py``;
 ``worker_process.py`` has those that run tasks), until ``stop_signals.py`` counts a signal. Its **heartbeater**
-(``heartbeater.py``) sends heartbeats for the children and recovers what dead ones held. In the child, which begins in
-``child.py``, ``supervised_worker.py`` obeys the orders that come through ``control.py``; ``forked.py`` keeps the worker
-out of processes that tasks fork.
+(``heartbeater.py``) sends heartbeats for the children and recovers the deliveries of dead ones. In the child, which
+begins in ``child.py``, ``supervised_worker.py`` obeys the orders that come through ``control.py``; ``forked.py`` keeps
+the worker out of processes that tasks fork.
 
 The supervisor has ``monitor.py`` add up the reports of its processes (``reporter.py``, ``report_pipe.py``), and
 ``control_server.py`` take requests (:mod:`gearmesh.control`), which ``commands.py`` carries out: orders (``orders.py``)
-go to all processes of its ``fleet.py``. ``observers.py`` calls those who watch tasks.
+go to all processes of its ``fleet.py``. ``observers.py`` calls the observers of tasks.
 
 Begin with ``worker.py``, which puts the parts together, then read the three parts in the order above.
 

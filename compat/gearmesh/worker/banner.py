@@ -1,4 +1,4 @@
-"""Tells the operator, at the start of a worker, which servers, queues and tasks it serves, and what looks wrong."""
+"""Logs, at the start of a worker, its servers, queues and tasks, and settings that look wrong."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def oddities(app: App, queues: Sequence[str] = ()) -> list[str]:
                 unread[task.options.queue].append(name)
         found.extend(
             f"this worker does not read the queue {queue!r}, to which tasks of this app are sent: {', '.join(names)}. "
-            "Another worker has to (-Q)"
+            "Another worker has to read it (-Q)"
             for queue, names in sorted(unread.items())
         )
     if app.config.broker.startswith("memory:"):

@@ -6,7 +6,7 @@ import gc
 import sys
 
 if __name__ == "__main__":
-    # The modules stay, and so the collector would search them without success, again and again.
+    # Modules are never garbage: the collector would search them again and again, and free nothing.
     gc.disable()
     from gearmesh.worker.supervised_worker import main
 

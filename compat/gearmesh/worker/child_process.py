@@ -66,8 +66,8 @@ class ChildProcess:
 
     @property
     def stopped(self) -> bool:
-        """True while a signal such as SIGSTOP keeps the process from running, where the system tells."""
-        if not hasattr(os, "waitid"):  # before macOS has it
+        """True while a signal such as SIGSTOP keeps the process from running; False if the system does not tell."""
+        if not hasattr(os, "waitid"):  # Python has it on macOS from 3.13 on
             return False
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
@@ -84,7 +84,7 @@ class ChildProcess:
         self._control.stop()
 
     def order(self, line: bytes) -> None:
-        """Give the process an order that is neither to stop nor to die."""
+        """Give the process an order other than to stop."""
         self._control.order(line)
 
     def kill(self) -> None:
@@ -92,5 +92,5 @@ class ChildProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """Release what belonged to a process that has ended."""
+        """Close the pipe to a process that has ended."""
         self._control.close()

@@ -28,13 +28,13 @@ MAX_REPLY_TASKS: Final = 50
 
 
 class Commands:
-    """Answers requests, in the control server's thread; what they change is done in the supervisor's.
+    """Answers requests in the control server's thread, and has the supervisor's thread make the changes.
 
     Args:
-        options: of the worker.
-        queues: that it reads.
+        options: the worker's options.
+        queues: the queues that it reads.
         fleet: its processes.
-        monitor: knows what they do.
+        monitor: has the reports of the processes.
         later: has the supervisor call a function soon.
     """
 
@@ -58,7 +58,7 @@ class Commands:
         self.on_shutdown: Callable[[], None] = lambda: None
 
     def carry_out(self, verb: str, args: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what a verb says, and return the data of the reply.
+        """Carry a verb out, and return the data of the reply.
 
         Raises:
             ConfigError: the verb or an argument is wrong, or this worker cannot do it.

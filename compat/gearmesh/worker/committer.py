@@ -32,17 +32,17 @@ __all__ = ["Committer"]
 
 log = logging.getLogger("gearmesh.worker")
 
-#: Seconds a state must have been true before it is written on its own.
+#: Seconds for which a state must last before it is written in a Commit of its own.
 SHOW_STATE_AFTER_S = 0.05
 #: Seconds before another attempt to get a chord trigger that another worker holds.
 BUSY_RETRY_DELAY_S = 0.003
 #: The largest number of Commits in one flush.
 MAX_FLUSH_COMMITS = 512
-#: The largest number of them that show long tasks.
+#: The largest number of Commits in one flush that show the states of long tasks.
 MAX_FLUSH_SHOWN_STATES = MAX_FLUSH_COMMITS // 2
 
 
-#: A Commit, and the job it belongs to where there is one. A plain tuple: every task makes one.
+#: A Commit, and the job that it belongs to, or None. It is a plain tuple because every task makes one.
 Item = tuple[Commit, "Job | None"]
 
 
@@ -54,7 +54,7 @@ class Committer:
         backend: where states go.
         jobs: the worker's jobs; the committer removes those that are settled.
         runner: makes the Commits that follow from the outcome of others.
-        observers: see each flush; None: there are none.
+        observers: receive each flush; None: there are no observers.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Committer:
         self._connection: kombu.Connection | None = None
         self._flusher: Flusher | None = None
         self._checked_at = 0.0
-        #: it waits without a limit, since there are no jobs
+        #: True while the thread waits without a limit, since there are no jobs
         self._asleep = False
         self._idle = threading.Event()
         self._idle.set()
@@ -101,11 +101,11 @@ class Committer:
             self._news.set()
 
     def retry_now(self) -> None:
-        """Repeat at once what waits for a server, since it may be back. Any thread."""
+        """Repeat at once a flush that waits for a server, since the server may be back. Any thread."""
         self._retry_now.set()
 
     def watch_jobs(self) -> None:
-        """Wake the thread if it sleeps, so that it shows which jobs take long. Any thread."""
+        """Wake the thread if it sleeps, so that it writes the states of long jobs. Any thread."""
         if self._asleep:
             self._news.set()
 
@@ -137,7 +137,7 @@ class Committer:
                 self._flush(items)
             if not self._items and not self._busy:
                 self._idle.set()
-                if self._items:  # one came between the look and the flag
+                if self._items:  # a Commit came between the check and the flag
                     self._idle.clear()
         self._disconnect()
 
@@ -147,7 +147,7 @@ class Committer:
         elif not self._items:
             if not self._jobs:
                 self._asleep = True
-                if not self._jobs:  # none came before the flag was up
+                if not self._jobs:  # no job came before the flag was set
                     self._news.wait()
                 self._asleep = False
             else:
@@ -172,9 +172,9 @@ class Committer:
         return items
 
     def _show(self, now: float, items: list[Item]) -> None:
-        """Make long tasks visible, a part of a flush at a time; commits that have no room left go with the next flush.
+        """Add Commits that write the states of long tasks; Commits for which no room is left go with the next flush.
 
-        Only the newest state is written: a job that is done has no need of STARTED.
+        Only the newest state is written: a job that has ended needs no STARTED.
         """
         shown: list[Item] = []
         done: set[Job | None] | None = None
@@ -203,7 +203,7 @@ class Committer:
         items[:0] = shown
 
     def _flush(self, items: list[Item]) -> None:
-        """Flush, and repeat it while a server is unreachable, until every item has an outcome."""
+        """Flush the items, and repeat that while a server is unreachable, until every item has an outcome."""
         backoff = Backoff()
         while True:
             try:
@@ -277,7 +277,7 @@ class Committer:
         """End a Commit that can never succeed: FAILURE if only the result is at fault, else a dead letter."""
         commit, job = item
         if isinstance(exc, Unstorable) and job is not None and exc.uuid == failure_record(job.sig.UUID):
-            # A failure without its record is better than none.
+            # Store the FAILURE without its record, rather than no FAILURE.
             states = tuple(state for state in commit.states if state.TaskUUID != exc.uuid)
             self._flush([(msgspec.structs.replace(commit, states=states), job)])
             return

@@ -1,4 +1,4 @@
-"""The pipe by which a supervisor orders its child processes. Its end tells the child that the supervisor died."""
+"""The pipe by which a supervisor gives a child process orders. A pipe that closes tells the child that it died."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ControlPipe:
     def __init__(self) -> None:
         self.child_end, self._write_end = os.pipe()
         self._unsent = b""
-        # A child that stands still reads nothing: the supervisor must not wait for it.
+        # A child that is stopped reads nothing, and the supervisor must not wait for it.
         os.set_blocking(self._write_end, False)
 
     def started(self) -> None:
@@ -33,7 +33,7 @@ class ControlPipe:
         os.close(self.child_end)
 
     def begin(self, broker: int) -> None:
-        """Let a child go on that waits in :func:`wait_to_begin`. This must come before all orders.
+        """Let a child that waits in :func:`wait_to_begin` go on. Call it before all orders.
 
         Args:
             broker: the number of the broker to try first, of several.
@@ -53,20 +53,20 @@ class ControlPipe:
         os.close(self._write_end)
 
     def _write(self, line: bytes) -> None:
-        """Write what the pipe takes; the rest goes before the next order."""
+        """Write as much as the pipe takes; the rest is written before the next order."""
         self._unsent += line
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             self._unsent = self._unsent[os.write(self._write_end, self._unsent) :]
 
 
 def wait_to_begin(descriptor: int) -> int | None:
-    """Wait for the supervisor's first line, and leave what follows it to :func:`follow`.
+    """Wait for the supervisor's first line, and leave the lines after it to :func:`follow`.
 
     Args:
         descriptor: the child's end of the pipe.
 
     Returns:
-        The number of the broker to try first; None: the supervisor has died, or has stopped before it came to that.
+        The number of the broker to try first; None: the supervisor has died, or its first order is to stop.
     """
     line = b""
     while (character := os.read(descriptor, 1)) not in (b"", b"\n"):

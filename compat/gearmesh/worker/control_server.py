@@ -21,14 +21,14 @@ __all__ = ["ControlServer"]
 
 log = logging.getLogger("gearmesh.supervisor")
 
-#: Seconds after which the thread looks whether it has to end.
+#: Seconds between two checks whether the thread has to end.
 STOP_CHECK_INTERVAL_S: Final = 0.25
-#: Seconds between two attempts to connect, at most.
+#: The longest time, in seconds, between two attempts to connect.
 MAX_PAUSE_S: Final = 30.0
 
 
 class ControlServer:
-    """Listens in a thread with a connection of its own. What a request asks for wrongly is replied, and never raised.
+    """Listens in a thread with a connection of its own. The error of a wrong request is replied, and never raised.
 
     Args:
         app: names the broker.
@@ -46,7 +46,7 @@ class ControlServer:
         self._service.start()
 
     def stop(self) -> None:
-        """Listen no more. Before start, or twice, is fine."""
+        """Listen no more. A call before :meth:`start`, or a second one, is fine."""
         self._service.stop(2 * STOP_CHECK_INTERVAL_S)
 
     def _loop(self) -> None:
@@ -57,16 +57,14 @@ class ControlServer:
                 with closing(line):
                     self._listen(line, backoff)
             except ConfigError as exc:  # asking again would change nothing
-                log.info("%s; this worker hears no requests", exc)
+                log.info("%s; this worker receives no requests", exc)
                 return
-            except (
-                Exception
-            ) as exc:  # a server that is away, or that does not allow it: tasks run all the same
-                backoff.log(log, "remote control: no requests are heard", exc)
+            except Exception as exc:  # the server is unreachable, or refuses: tasks run all the same
+                backoff.log(log, "remote control: this worker receives no requests", exc)
                 self._service.stopping.wait(backoff.next())
 
     def _listen(self, line: ControlLine, backoff: Backoff) -> None:
-        if line.remembers:  # what was said while this worker did not listen
+        if line.remembers:  # requests may have come while this worker did not listen
             self._commands.set_paused(line.paused())
         while not self._service.stopping.is_set():
             body = line.receive(STOP_CHECK_INTERVAL_S)

@@ -26,10 +26,10 @@ class AsyncExecutor:
 
     Args:
         slots: coroutines that run at a time.
-        run: job to Commit, for ``def`` tasks; must not raise.
+        run: runs the job of a ``def`` task and returns its Commit; must not raise.
         arun: the same for ``async def`` tasks.
-        done: called where the job ran.
-        places: as ThreadExecutor's: for coroutines, and the last 8 of them for threads.
+        done: takes the Commit, in the thread that ran the job.
+        places: as for :class:`.ThreadExecutor`. The first ones are for coroutines, the last 8 for threads.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class AsyncExecutor:
 
     @property
     def waiting(self) -> int:
-        """Jobs not begun."""
+        """The number of jobs that have not begun."""
         return len(self._waiting) + self._threads.waiting
 
     @property
     def wanted(self) -> int:
         """See :attr:`gearmesh.worker.executor.Executor.wanted`."""
-        if self._threads.waiting:  # what comes next may well be for the threads, and they have enough
+        if self._threads.waiting:  # the next jobs may be for the threads, too, which have enough
             return len(self._tasks) + self._threads.wanted
         ahead = min(MAX_QUEUED_JOBS, int(self.slots * MAX_QUEUED_WORK_S / max(self._pace, 1e-6)))
         return self.slots + ahead
@@ -88,7 +88,7 @@ class AsyncExecutor:
             self._call()
 
     def take_back(self) -> list[Job]:
-        """Withdraw jobs not begun: coroutines, then the others, each in their order."""
+        """Withdraw the jobs that have not begun: coroutines, then the others, each in their order."""
         return withdraw(self._waiting) + self._threads.take_back()
 
     def interrupt(self, job: Job, error: Exception) -> None:
@@ -122,7 +122,7 @@ class AsyncExecutor:
         self._call()
 
     def stop(self) -> None:
-        """Begin nothing more, and let the threads end when nothing runs."""
+        """Begin no more jobs, and let the threads end when no job runs."""
         self._closing = True
         self._threads.stop()
         if not self._service.started:
@@ -154,7 +154,7 @@ class AsyncExecutor:
             try:
                 loop.run_forever()
                 break
-            except BaseException as exc:  # SystemExit in a task that a task made comes out here
+            except BaseException as exc:  # for example a SystemExit in an asyncio task that a task has made
                 log.error("an exception reached the event loop: %r", exc, exc_info=exc)
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
@@ -180,7 +180,7 @@ class AsyncExecutor:
         job.started_at = start = time.monotonic()
         try:
             commit = await self._arun(job)
-        except asyncio.CancelledError:  # told to end before it had begun
+        except asyncio.CancelledError:  # interrupted before the coroutine had begun
             commit = Commit(settle=Settle(job.delivery, "head"))
         finally:
             places[place] = 0

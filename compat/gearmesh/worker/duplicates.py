@@ -20,7 +20,7 @@ MAX_EXTRA_HELD_JOBS: Final = 100
 
 
 class _Waiting(NamedTuple):
-    """A job that waits until ``due`` (by the monotonic clock), and while the worker holds another one of its UUID."""
+    """A job that waits until ``due`` (by the monotonic clock), and while the worker holds another job of its UUID."""
 
     job: Job
     body: bytes
@@ -84,7 +84,7 @@ class DuplicateHold:
     def begin(self, wanted: int) -> list[tuple[Job, bytes]]:
         """Withdraw the jobs that are due and whose other copies are settled.
 
-        As many as there is room for among ``wanted``: a job that is given back would have to wait anew.
+        The worker then holds at most ``wanted`` jobs: a job that it gave back would have to wait again.
         """
         waiting, self._waiting = self._waiting, []
         ids = {each.job.delivery.id for each in waiting}

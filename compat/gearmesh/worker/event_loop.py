@@ -23,7 +23,7 @@ class EventLoopThread:
         self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, Any], slot: InterruptibleThread | None = None) -> Any:
-        """Run to the end; blocks the calling thread, which ``slot`` belongs to if its call may be interrupted."""
+        """Run a coroutine to its end in the loop, and wait for it. ``slot``: lets other threads cancel it."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -37,7 +37,10 @@ class EventLoopThread:
         return value
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Cancel what runs and end the thread, within seconds. Stopping twice, or before any coroutine, is fine."""
+        """Cancel all coroutines, and wait ``timeout`` seconds for the thread's end.
+
+        A call before any coroutine, or a second one, is fine.
+        """
         with self._lock:
             if self._loop is not None and self._thread is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
@@ -61,7 +64,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 async def _outcome(
     coroutine: Coroutine[Any, Any, Any], slot: InterruptibleThread | None
 ) -> tuple[Any, BaseException | None]:
-    """Let no exception through: SystemExit would end the loop, and all coroutines with it."""
+    """Return a coroutine's value, or its exception: a raised SystemExit would end the loop and all coroutines."""
     if slot is not None:
         task = asyncio.current_task()
         assert task is not None

@@ -26,8 +26,8 @@ class WorkerEvents:
     def stalled(self, stalled: bool) -> None:
         """Commits begin to wait for a server, or wait no more.
 
-        A worker that begins no task meanwhile repeats only what ran, should its process be killed.
+        A worker should begin no tasks meanwhile: if its process is killed, only the running tasks are then repeated.
         """
 
     def removed(self, delivery: Delivery, outcome: Outcome) -> None:
-        """A Commit that parks a message, or makes it a dead letter, has this outcome."""
+        """The committer has flushed a Commit that parks a message or dead-letters it, with this outcome."""

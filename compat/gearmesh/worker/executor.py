@@ -26,17 +26,17 @@ class Executor(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Jobs not begun."""
+        """The number of jobs that have not begun."""
 
     @property
     def wanted(self) -> int:
-        """The prefetch: one delivery a slot, and as many as will have begun within 20 ms."""
+        """The prefetch: one delivery for each slot, and as many more as will begin within 20 ms."""
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Run these jobs as soon as slots are free."""
 
     def take_back(self) -> list[Job]:
-        """Withdraw jobs not begun, in their order."""
+        """Withdraw the jobs that have not begun, in their order."""
 
     def interrupt(self, job: Job, error: Exception) -> None:
         """End a running job with ``error``, as far as that is possible; a job that does not run is left alone.
@@ -47,20 +47,20 @@ class Executor(Protocol):
         """
 
     def hold(self) -> None:
-        """Begin nothing until :meth:`resume`; what runs goes on."""
+        """Begin no job until :meth:`resume`; running jobs go on."""
 
     def resume(self) -> None:
-        """Begin jobs again. Without :meth:`hold` before, nothing happens."""
+        """Begin jobs again. Has no effect without a :meth:`hold` before."""
 
     def resize(self, slots: int) -> None:
-        """Run so many jobs at a time from now on; at least 1. What runs goes on, also beyond that number.
+        """Run ``slots`` jobs at a time from now on; at least 1. Running jobs go on, even if there are more.
 
         Raises:
-            ConfigError: the supervisor's scoreboard has no room for so many.
+            ConfigError: the supervisor's scoreboard does not have so many places.
         """
 
     def stop(self) -> None:
-        """Begin nothing more; jobs not begun stay where they are. Stopping twice, or before start, is fine."""
+        """Begin no more jobs; those that have not begun stay here. A call before start, or a second one, is fine."""
 
     def join(self, timeout: float) -> bool:
         """Wait for running jobs; True if all ended within ``timeout`` seconds."""
@@ -70,7 +70,7 @@ class Executor(Protocol):
 
 
 def withdraw(waiting: deque[Job]) -> list[Job]:
-    """Take all jobs out of a deque that others take from too; in their order."""
+    """Take all jobs, in their order, out of a deque from which other threads take jobs, too."""
     back: deque[Job] = deque()
     with suppress(IndexError):
         while True:

@@ -1,4 +1,4 @@
-"""The processes of one worker that run tasks, and the orders that all of them follow, later ones included."""
+"""The processes of one worker that run tasks, and the orders that they follow, also those that start later."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ __all__ = ["Fleet"]
 
 
 class Fleet:
-    """Worker processes, one or, with the pool ``"processes"``, one a slot. Belongs to the supervisor's thread.
+    """Runs worker processes: one, or one for each slot if the pool is ``"processes"``.
+
+    Belongs to the supervisor's thread.
 
     Args:
-        options: of the worker.
+        options: the worker's options.
         spawner: starts the processes.
-        manage: makes the part that keeps one running, given a function that starts it.
-        broker: says which of several brokers a process shall try first.
+        manage: makes a :class:`.WorkerProcess`, given a function that starts a child.
+        broker: returns the number of the broker that a process tries first.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Fleet:
 
     @property
     def hopeless(self) -> bool:
-        """True if a process said that each further one would fail in the same way."""
+        """True if a process has reported that each further one would fail in the same way."""
         return any(process.hopeless for process in self._processes)
 
     @property
@@ -57,7 +59,7 @@ class Fleet:
         return all(process.empty for process in (*self._processes, *self._retiring))
 
     def step(self, signals: int) -> float:
-        """Do what is due, see :meth:`.ManagedProcess.step`."""
+        """Do the work that is due, see :meth:`.ManagedProcess.step`."""
         pause = min(process.step(signals) for process in self._processes)
         for process in self._retiring:
             pause = min(pause, process.step(max(signals, 1)))
@@ -65,7 +67,7 @@ class Fleet:
         return pause
 
     def order(self, order: Order) -> None:
-        """Give all processes an order; what it leaves as it is stays as it was ordered before."""
+        """Give all processes an order. Settings that are None in it stay as an earlier order has set them."""
         said = {
             name: value for name in Order.__struct_fields__ if (value := getattr(order, name)) is not None
         }
@@ -74,7 +76,7 @@ class Fleet:
             process.order(encode_order(order))
 
     def resize(self, slots: int) -> None:
-        """Run so many tasks at a time; at least 1.
+        """Run ``slots`` tasks at a time; at least 1.
 
         Raises:
             ConfigError: processes of threads or coroutines cannot grow so far.

@@ -21,9 +21,9 @@ Handler = Callable[[int, Any], None]
 
 
 class Forks:
-    """Counts the forks that lie between a process and the one that imported this module.
+    """Counts the forks that lie between this process and the one that imported this module.
 
-    A task's thread compares the count before and after the task, which costs a tenth of asking for the process id.
+    A task's thread compares the count before and after the task, which takes a tenth of the time of ``os.getpid()``.
     """
 
     __slots__ = ("count",)
@@ -36,17 +36,17 @@ class Forks:
         self.count += 1
 
 
-#: Of this process: a fork is a fact of the whole process.
+#: The count of this process. It is global because a fork copies the whole process.
 FORKS: Final = Forks()
 
 
 def handle_signals(numbers: Iterable[int], handler: Handler) -> Callable[[], None]:
     """Install ``handler`` for this process alone.
 
-    A process forked from it has the handlers that were installed before. To be called in the main thread.
+    A process that is forked from it gets the handlers that were installed before. Call it in the main thread.
 
     Returns:
-        A function that installs the earlier handlers again, where ``handler`` is still the present one.
+        A function that installs the earlier handlers again, for each signal whose handler is still ``handler``.
     """
     owner = os.getpid()
     before: dict[int, Any] = {}
@@ -74,7 +74,7 @@ def _restore_in_forks(numbers: Sequence[int], restore: Callable[[], None]) -> No
     """Call ``restore`` in each process that is forked from now on, before these signals can arrive there.
 
     The forking thread blocks the signals meanwhile. Python forgets signals that arrive in the new process before
-    it has set itself up: a SIGTERM that comes so soon, as one from a pool that ends, would be lost.
+    it has set itself up: a SIGTERM that comes so soon, for example from a pool that ends, would be lost.
     """
     masks = threading.local()
 

@@ -1,4 +1,4 @@
-"""The supervisor's connection to the broker: it sends heartbeats for the children and recovers what dead ones held.
+"""Sends heartbeats for a supervisor's children, and recovers the deliveries of dead ones, over a connection of its own.
 
 It also runs the reaper for other workers, since it is connected while its children start and are replaced.
 """
@@ -43,18 +43,18 @@ MAX_SETTLE_ATTEMPTS = 3
 
 @dataclass(eq=False)
 class DeadChild:
-    """A worker process that has ended, and what is to be done with the deliveries it held.
+    """A worker process that has ended, and the deliveries that it held, to be settled.
 
     Attributes:
-        consumer: the name it consumed under.
-        running: fetch counters of what ran; these messages are isolated from now on.
-        overdue: those of what it was killed for, by the hard limit; they fail.
-        certain: one of those that ran brought it down; else it may have been killed for another reason.
-        crashed: False if it ended as it was told to: then nothing is counted against what it held.
-        settled: what it held is where it belongs.
-        abandoned: it could not be settled, for another reason than an unreachable server: what it held returns to its
-            queues when its lease or its connection ends.
-        attempts: how often settling it has failed for such a reason.
+        consumer: the name under which it consumed.
+        running: fetch counters of the jobs that ran; their messages are isolated from now on.
+        overdue: fetch counters of the jobs for which it was killed at the hard limit; they fail.
+        certain: True if one of the running jobs caused the death; False: there may have been another reason.
+        crashed: False if it ended on an order: then its end does not count against the messages that it held.
+        settled: True once its deliveries are settled or back in their queues.
+        abandoned: True if that failed for another reason than an unreachable server. The deliveries return to their
+            queues when the lease or the connection of the process ends.
+        attempts: the number of attempts that failed for such a reason.
     """
 
     consumer: str
@@ -70,11 +70,11 @@ class DeadChild:
 class Heartbeater:
     """Sends heartbeats and settles deaths, in a thread with a connection of its own.
 
-    What can't be done while the broker is unreachable is done when it is back.
+    Work that is due while the broker is unreachable is done when the broker is back.
 
     Args:
         on_change: called when a death is settled, and when the broker is lost.
-        totals: count what happens here; None: nobody wants counts.
+        totals: take the supervisor's counts; None: they are not kept.
         history: writes over this connection; None: no history is kept.
     """
 
@@ -103,16 +103,16 @@ class Heartbeater:
         self._wake = threading.Event()
         self._connection: kombu.Connection | None = None
         self._channel: Any = None
-        #: False while the broker is away
+        #: False while the broker is unreachable
         self.reached = True
         self._service = Service("gearmesh-heartbeat", self._loop, self._wake.set)
 
     def connect(self) -> None:
-        """Connect to the broker; raise GearmeshError if that fails. To be called before :meth:`start`."""
+        """Connect to the broker; raise GearmeshError if that fails. Call it before :meth:`start`."""
         self._connection = connect(self._app.config, choice=self._app.broker_choice)
         try:
             self._channel = self._connection.channel()
-        # RabbitMQ refuses a login by what py-amqp takes for an error of a channel.
+        # If RabbitMQ refuses a login, py-amqp raises an error of a channel.
         except (*self._connection.connection_errors, *self._connection.channel_errors) as exc:
             self._disconnect()
             raise GearmeshError(f"broker {self._app.masked_broker} cannot be reached: {exc}") from exc
@@ -127,14 +127,14 @@ class Heartbeater:
         self._wake.set()
 
     def died(self, death: DeadChild) -> None:
-        """Send no heartbeats for a dead child, and recover what it held at once: no lease has to end."""
+        """Send no more heartbeats for a dead child, and recover its deliveries at once, before its lease ends."""
         self._living.pop(death.consumer, None)
         self._stopped.discard(death.consumer)
         self._deaths.append(death)
         self._wake.set()
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the thread, and wait ``timeout`` seconds for that. Before start, or twice, is fine."""
+        """End the thread, and wait ``timeout`` seconds for that. A call before start, or a second one, is fine."""
         self._service.stop(timeout)
         if not self._service.started:
             self._disconnect()
@@ -179,7 +179,7 @@ class Heartbeater:
         if self._history is not None and self._channel is not None and self.reached:
             try:
                 self._history.write(self._channel)
-            except Exception as exc:  # it is away, or does not allow it: the worker ends all the same
+            except Exception as exc:  # the broker is unreachable, or refuses: the worker ends all the same
                 log.debug("the last seconds of the history are not written: %s", exc)
         self._disconnect()
 
@@ -192,16 +192,16 @@ class Heartbeater:
                 self._channel.heartbeat(consumer, self._queues)
                 self._totals.answered(time.monotonic() - asked_at)
             elif consumer not in self._stopped:
-                # A busy process keeps its tasks. A stopped one may stay so for ever, and others can run them.
+                # A busy process keeps its tasks. A stopped process may never go on, and others can run its tasks.
                 self._stopped.add(consumer)
                 log.warning(
                     "a worker process is stopped (SIGSTOP or a debugger), and gets no heartbeats until it goes on: "
-                    "other workers take over what it holds when its lease, or its connection, ends",
+                    "other workers take over its messages when its lease, or its connection, ends",
                     extra={"consumer": consumer},
                 )
 
     def _reap(self) -> float:
-        """Recover the deliveries of silent workers; seconds until the next look."""
+        """Recover the deliveries of silent workers, and return the seconds until the next look."""
         try:
             return float(self._channel.reap(self._queues))
         finally:
@@ -235,7 +235,7 @@ class Heartbeater:
                 self._fail(death)
             except self._unreachable():
                 raise
-            except Exception as exc:  # it goes back with the rest, and is run again
+            except Exception as exc:  # its message goes back with the others, and the task runs again
                 log.error("a task could not be failed after its hard limit: %r", exc, exc_info=exc)
         count = self._channel.recover(
             death.consumer,
@@ -249,7 +249,7 @@ class Heartbeater:
             log.warning("returned %s of the dead worker process to the queue", counted(count, "task"))
 
     def _fail(self, death: DeadChild) -> None:
-        """Settle the jobs for which a child was killed, unless the child did. A repetition finds nothing to do."""
+        """Settle the jobs for which a child was killed, unless the child has. A repetition finds no such jobs."""
         held = {
             delivery.id: (delivery, body)
             for delivery, body in self._channel.held(death.consumer, self._queues)
@@ -260,7 +260,7 @@ class Heartbeater:
                 Flusher(self._channel, self._app.backend).flush([self._overdue(delivery, body)])
                 self._totals.count_tasks(TaskCounts(decode(body).Name, delivery.queue, "overdue", 1))
         if isinstance(self._channel, RedeliversOnDisconnect):
-            # RabbitMQ has requeued it already: the worker that gets it settles it.
+            # RabbitMQ has requeued the other messages already: the worker that receives one settles it.
             self._channel.mark_overdue([number for number in death.overdue if number not in held])
 
     def _overdue(self, delivery: Delivery, body: bytes) -> Commit:

@@ -18,27 +18,27 @@ log = logging.getLogger("gearmesh.supervisor")
 
 #: Seconds between two writes.
 WRITE_INTERVAL_S: Final = 5.0
-#: Seconds between two writes while the broker refuses them, at most.
+#: The longest time, in seconds, between two writes while the broker refuses them.
 MAX_REFUSED_INTERVAL_S: Final = 300.0
 
-#: Queue -> outcome -> how many.
+#: Queue -> outcome -> the number of tasks.
 Ended = dict[str, dict[str, int]]
 
 
 def keeps_history(config: Config) -> bool:
     """True if this app's workers write a history: the setting is on, and the broker may have a place for it."""
-    # A plugin's channel says itself if it has; of the brokers here, only Redis has.
+    # The channel of a plugin tells later if it has a place; of gearmesh's own brokers only Redis has.
     return config.history and isinstance(parse(config.brokers[0], "broker"), (RedisTarget, PlainTarget))
 
 
 class HistoryWriter:
     """Writes over the supervisor's connection, in the thread that sends heartbeats; nothing while no task ends.
 
-    What cannot be written since the broker is away is written when it is back, under that minute: a chart shows when it
-    became known. A write whose answer was lost is not repeated, so a count may be too low and is never doubled.
+    Counts that cannot be written while the broker is unreachable are written when it is back, under the minute of the
+    write. A write whose answer was lost is not repeated, so a count may be too low and is never doubled.
 
     Args:
-        totals: of the worker.
+        totals: the worker's totals.
     """
 
     def __init__(self, totals: Totals) -> None:
@@ -51,8 +51,8 @@ class HistoryWriter:
         """Write if it is time to, and return the seconds until the next write.
 
         Args:
-            channel: to the broker.
-            errors: of its connection, which are raised; of others, a line is logged.
+            channel: a channel to the broker.
+            errors: the exceptions of its connection, which are raised. Other exceptions are logged.
         """
         if time.monotonic() >= self._next_at:
             pause = WRITE_INTERVAL_S
@@ -61,14 +61,14 @@ class HistoryWriter:
                 self._refused.reset()
             except errors:
                 raise
-            except Exception as exc:  # it does not allow it, say: tasks run all the same
+            except Exception as exc:  # for example, the broker does not allow it: tasks run all the same
                 self._refused.log(log, "the history of queues is not written", exc)
                 pause = self._refused.next()
             self._next_at = time.monotonic() + pause
         return max(0.0, self._next_at - time.monotonic())
 
     def write(self, channel: Any) -> None:
-        """Write what has ended since the last time, if the broker has a place for it."""
+        """Write the counts of tasks that have ended since the last write, if the broker has a place for them."""
         ended = self._ended()
         if ended == self._written or not isinstance(channel, SupportsHistory):
             return

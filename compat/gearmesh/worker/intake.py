@@ -40,8 +40,8 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between two checks whether jobs should be given back.
 GIVE_BACK_INTERVAL_S = 1.0
-#: Seconds after which the committer is told that jobs run, if they still do. Most have ended by then, and their Commit
-#: wakes it; told at once, it would take the interpreter's lock from the thread that is to run the job.
+#: Seconds after which the intake tells the committer that jobs run. Most jobs have ended by then, and their Commits
+#: wake the committer. If it woke at once, it would take the interpreter's lock from the thread that is to run the job.
 WATCH_DELAY_S = 0.025
 #: Seconds between two questions whether the intake may fetch again.
 MAY_TAKE_POLL_INTERVAL_S = 0.1
@@ -52,15 +52,15 @@ class Intake:
 
     Args:
         connect: makes a kombu connection (not connected yet) whose channels consume under the worker's name.
-        queues: what to read.
+        queues: the names of the queues to read.
         jobs: the worker's jobs; the intake adds new ones.
         executor: gets the jobs that may run.
         committer: gets the Commits of messages that must not run.
-        tasks: by name.
+        tasks: the registered tasks, by name.
         runner: makes the Commits of jobs that must not run again.
         limits: give the hard limit at which a job's process was killed.
         unrunnable: settles messages that cannot be decoded, or whose task is not registered here.
-        task_log: logs what is received.
+        task_log: logs the received tasks.
         unacked: the worker's unacked deliveries, and which of them were lost with their connection.
         scoreboard: shows the supervisor when an isolated job begins; None: no supervisor.
         pauses: queues and tasks that are paused.
@@ -101,9 +101,9 @@ class Intake:
         self._losses = 0
         self._quarantine = Quarantine(jobs, executor, lambda back: put_back(back, committer), scoreboard)
         self._fresh: list[Job] = []
-        #: the executor has got jobs since the committer was told last
+        #: True if the executor has got jobs of which the committer does not know yet
         self._unwatched = False
-        #: jobs of limited rate, with their messages, not asked for yet
+        #: jobs of limited rate, with their messages, for which no moment is reserved yet
         self._rated: list[tuple[Job, bytes]] = []
         self._duplicates = DuplicateHold(jobs)
         self._channel: Any = None
@@ -125,7 +125,7 @@ class Intake:
         return self._service.stop(timeout)
 
     def take_back(self) -> list[Job]:
-        """Withdraw the jobs that the executor has not got. To be called once the thread has ended."""
+        """Withdraw the jobs that the executor has not got. Call it once the thread has ended."""
         fresh = [job for job, _ in self._rated] + self._duplicates.take_back() + self._fresh
         self._rated, self._fresh = [], []
         return self._quarantine.take_back() + sorted(fresh, key=lambda job: job.delivery.id)
@@ -219,7 +219,7 @@ class Intake:
                     pass
                 finally:
                     self._watch()
-                    if self._submit_fresh():  # whatever broke since, the broker is there
+                    if self._submit_fresh():  # jobs came, so the broker was reachable, at least before
                         backoff.reset()
                 backoff.reset()
                 self._drop_lost()
@@ -307,7 +307,7 @@ class Intake:
             return False
         fresh, self._fresh = self._fresh, []
         if [job for job in fresh if job.sig.Priority]:  # nearly never; any() takes three times as long
-            # Only among what is held here anyway: the list itself is Go's, too, and stays as it was pushed.
+            # Sort only the jobs that were fetched: Go workers read the queue, too, so its order stays.
             fresh.sort(key=lambda job: -job.sig.Priority)
         if self._quarantine.busy:
             put_back(fresh, self._committer)
@@ -317,7 +317,7 @@ class Intake:
         return True
 
     def _watch(self) -> None:
-        """Tell the committer that jobs run which were submitted before, if they still do."""
+        """Tell the committer about jobs that were submitted before and still run."""
         if self._unwatched:
             self._unwatched = False
             if self._jobs:
@@ -342,13 +342,13 @@ class Intake:
         self._jobs[delivery.id] = job
         self._task_log.received(job)
         if due:
-            job.shown = STARTED  # what the task is in is the other's to say
+            job.shown = STARTED  # the worker with the other copy writes the task's state
             self._duplicates.add(job, message.body, due)
         else:
             self._route(job, message.body)
 
     def _route(self, job: Job, body: bytes) -> None:
-        """Put a job where it waits: for the executor, for its rate, in quarantine; or settle it at once."""
+        """Let a job wait for the executor, for its rate or in quarantine, or settle it at once."""
         delivery = job.delivery
         if delivery.overdue:
             limit = self._limits.hard(job.task) or 0
@@ -386,6 +386,6 @@ def put_back(jobs: Sequence[Job], committer: Committer) -> None:
     """Return jobs that were not begun to the head of their queues, in their order."""
     if jobs:
         log.info("returned %s that had not begun", counted(len(jobs), "task"))
-    # The newest first: each goes before all others.
+    # Return the newest first: each goes to the head, before all others.
     for job in reversed(jobs):
         committer.add(Commit(settle=Settle(job.delivery, "head")), job)

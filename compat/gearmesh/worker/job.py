@@ -23,8 +23,8 @@ SENDING_POLL_INTERVAL_S = 0.0001
 class Job(msgspec.Struct, eq=False, gc=False):
     """A decoded delivery whose task is registered here. Times are the monotonic clock's; 0.0: not yet.
 
-    ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` is the thread's
-    that runs it, where a thread does. ``interrupted`` is the error with which it was told to end.
+    ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` belongs to the
+    thread that runs it; None: no thread does. ``interrupted`` is the error with which it was told to end.
     ``logged``: its lines are logged, see :class:`~.task_log.TaskLog`.
     ``fresh``: see :class:`~gearmesh.interfaces.commit.Commit`.
     ``ended_before``: another delivery of this message, or its other copy, has stored a final state.
@@ -47,8 +47,8 @@ class Job(msgspec.Struct, eq=False, gc=False):
 class InterruptibleThread:
     """Runs calls in the thread that made it; :meth:`interrupt` is for other threads.
 
-    A call that is not interrupted pays for five attributes and no lock. The interrupting thread sets ``_sending``
-    before it looks at what runs, and the thread clears what runs before it looks at ``_sending``: one of them sees the
+    A call that is not interrupted costs five uses of attributes and no lock. The interrupting thread sets ``_sending``
+    before it reads ``_job``, and the running thread clears ``_job`` before it reads ``_sending``: one of them sees the
     other. A call gets one exception at most: a second one could still come after the first has ended :meth:`_retract`.
 
     The thread itself never takes the lock: an exception that is sent to it may be raised right after it has, and on
@@ -59,14 +59,14 @@ class InterruptibleThread:
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        #: of the threads that interrupt
+        #: only the interrupting threads take it
         self._lock = threading.Lock()
         self._job: Job | None = None
-        #: a thread looks at what runs, and may send an exception
+        #: True while another thread reads ``_job``, and may send an exception
         self._sending = False
-        #: an exception was sent to the call
+        #: True if an exception was sent to the call
         self._sent = False
-        #: cancels the coroutine this thread waits for, if it does
+        #: cancels the coroutine that this thread waits for; None: there is none
         self.cancel: Callable[[], object] | None = None
         #: task name -> successes that this thread counted, see :class:`~.task_log.TaskLog`
         self.successes: dict[str, Any] = {}

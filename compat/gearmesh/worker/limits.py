@@ -20,11 +20,11 @@ AnyTask = Task[..., Any, Any]
 
 
 class Limits:
-    """Knows the limits of a worker's tasks. A task's own goes before the worker's default.
+    """Knows the limits of a worker's tasks. A task's own limit goes before the worker's default.
 
     Args:
-        tasks: by name.
-        soft, hard: seconds a task may run where it says nothing itself; None or 0: no limit.
+        tasks: the tasks, by name.
+        soft, hard: the limits, in seconds, of tasks that set none; None or 0: no limit.
     """
 
     def __init__(self, tasks: Mapping[str, AnyTask], soft: float | None, hard: float | None) -> None:

@@ -40,12 +40,12 @@ _INSTALLED: Final = ("site-packages", "dist-packages")
 class AppImportError(ConfigError):
     """The user's module raised an exception while it was imported.
 
-    The message names the exception. For one that is not gearmesh's it also shows the frames of the user's own code.
+    The message names the exception. If it is not gearmesh's, the message also shows the frames of the user's own code.
     """
 
     def __init__(self, spec: str, error: BaseException) -> None:
         own = list(_own_frames(error.__traceback__, spec))
-        if isinstance(error, GearmeshError):  # its text says what is wrong: the place is missing
+        if isinstance(error, GearmeshError):  # its text has the reason, and lacks the place
             super().__init__(f"{_place(*own[-1])}: {error}" if own else str(error))
             return
         summary = traceback.StackSummary.extract(iter(own), lookup_lines=True)
@@ -58,7 +58,7 @@ class AppImportError(ConfigError):
 
 
 def _own_frames(trace: TracebackType | None, spec: str) -> Iterator[tuple[FrameType, int]]:
-    """Frames, with lines, of the user's code: of the app's package wherever it is, and of all that is no library."""
+    """Yield the user's frames, with lines: those of the app's package, even if installed, and of all other own code."""
     package = spec.partition(":")[0].partition(".")[0]
     for frame, line in traceback.walk_tb(trace):
         file = frame.f_code.co_filename
@@ -75,7 +75,7 @@ def _place(frame: FrameType, line: int) -> str:
 def _enable_loggers() -> None:
     """Let gearmesh's loggers log again after ``logging.config.dictConfig`` in the user's module.
 
-    By its default it disables all loggers that exist, those of the worker that imports the module among them.
+    Its default disables all loggers that exist, also those of the worker that imports the module.
     """
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and (name == "gearmesh" or name.startswith("gearmesh.")):
@@ -83,13 +83,13 @@ def _enable_loggers() -> None:
 
 
 def load_for(spec: str, options: WorkerOptions, *, tell: bool = True, quiet: bool = False) -> App:
-    """The app that a worker's process runs, with the settings that its options say; logging as they say, too.
+    """Load the app for a worker's process, and apply the settings and the log level of the worker's options.
 
     Args:
         spec: see :func:`load_app`.
-        options: of the worker.
-        tell: False leaves it to another process to log what changes in a file that is watched.
-        quiet: leave it to another process, which imports the app as well, to show what it prints and logs meanwhile.
+        options: the worker's options.
+        tell: log changes in a watched file. False: another process does.
+        quiet: drop the text that the app prints and logs during its import, because another process shows the same.
 
     Raises:
         ConfigError: as :func:`load_app`.
@@ -119,7 +119,7 @@ def load_app(
     *,
     needs_broker: bool = True,
 ) -> App:
-    """Import ``package.module:name`` (the working directory is looked in too) and return the App.
+    """Import ``package.module:name``, also from the working directory, and return the App.
 
     ``name`` may have dots; left out, it is ``app``.
 

@@ -35,8 +35,8 @@ class ManagedProcess(Generic[P]):
     Belongs to the supervisor's thread.
 
     Args:
-        name: what the process is, for the log: ``"worker"``.
-        start: starts one.
+        name: the kind of process, for the log: ``"worker"``.
+        start: starts a process.
         grace: seconds from the first signal in which the process may end by itself; it is killed
             :data:`KILL_DELAY_S` later. From the second signal on it has no more grace.
     """
@@ -52,27 +52,27 @@ class ManagedProcess(Generic[P]):
         #: when the grace time ends (monotonic seconds)
         self._ends_at = float("inf")
         self._killed = False
-        #: True once a process said, by its exit code, that each further one would fail in the same way.
+        #: True once a process has reported, by its exit code, that each further one would fail in the same way.
         self.hopeless = False
 
     def order(self, line: bytes) -> None:
-        """Give the process that runs, if one does, an order."""
+        """Give an order to the running process, if there is one."""
         if self._child is not None:
             self._child.order(line)
 
     @property
     def empty(self) -> bool:
-        """True if no process runs, and nothing of the last one is left to be settled."""
+        """True if no process runs, and the deliveries of the last one are settled."""
         return self._child is None
 
     def step(self, signals: int) -> float:
-        """Do what is due.
+        """Do the work that is due.
 
         Args:
             signals: how many signals the supervisor has received.
 
         Returns:
-            Seconds until it should be called again; infinity: when something has happened.
+            Seconds until it should be called again; infinity: not before something has happened.
         """
         now = time.monotonic()
         child = self._child
@@ -115,9 +115,9 @@ class ManagedProcess(Generic[P]):
             self._delay_restart(child, code)
 
     def _settled(self, signals: int, now: float) -> bool:
-        """Say whether nothing of the last process is left that must be settled before the next one starts.
+        """Say whether the next process may start, since the deliveries of the last one are settled.
 
-        At :data:`SETTLE_DELAY_S` it says so in any case.
+        At :data:`SETTLE_DELAY_S` it may start in any case.
         """
         return True
 

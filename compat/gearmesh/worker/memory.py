@@ -1,4 +1,4 @@
-"""Reads what the system says about memory."""
+"""Reads the system's numbers about memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["oom_kills", "resident"]
 
 
 def resident() -> int:
-    """Bytes of memory this process uses; where the system does not say, the most it ever used."""
+    """Return the bytes of memory that this process uses, or the most it ever used if the system tells only that."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -21,7 +21,7 @@ def resident() -> int:
 
 
 def oom_kills() -> int | None:
-    """Return how often the system has killed a process because memory ran out; None: it does not say."""
+    """Return how often the system has killed a process because memory ran out; None: it does not tell."""
     with contextlib.suppress(OSError), open("/proc/vmstat", "rb") as file:
         return next((int(line.split()[1]) for line in file if line.startswith(b"oom_kill ")), None)
     return None

@@ -1,4 +1,4 @@
-"""Knows what the processes of one ``gearmesh worker`` do, and tells Prometheus, probes and systemd."""
+"""Collects the reports of one ``gearmesh worker``'s processes, and informs Prometheus, probes and systemd."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Monitor:
     """Adds up the reports of a worker's processes, and answers Prometheus and probes. Safe in threads.
 
     Args:
-        options: of the worker.
-        name: of the worker, for people.
+        options: the worker's options.
+        name: the worker's name, for people.
         on_ready: called when all processes consume, or no longer do.
 
     Raises:
@@ -60,7 +60,7 @@ class Monitor:
         return len(latest) >= self.expected and all(report.ready for report in latest)
 
     def start(self) -> None:
-        """Answer those who ask."""
+        """Answer Prometheus and probes from now on."""
         if self._server is not None:
             self._server.start()
 
@@ -70,7 +70,7 @@ class Monitor:
         self._look()
 
     def gone(self, consumer: str) -> None:
-        """A process has ended, and has sent its last report."""
+        """Forget a process that has ended and has sent its last report."""
         self.totals.gone(consumer)
         self._look()
 
@@ -81,7 +81,7 @@ class Monitor:
             self._on_ready()
 
     def beat(self, *, reached: bool, stopping: bool) -> float:
-        """Note for probes and systemd that the supervisor lives, and how the worker is.
+        """Tell probes and systemd that the supervisor lives, and whether the worker is ready.
 
         Args:
             reached: the supervisor reaches the broker.
@@ -107,7 +107,7 @@ class Monitor:
         return max(0.0, self._next_beat - now)
 
     def close(self) -> None:
-        """Stop the answers, and remove the note. Before start, or twice, is fine."""
+        """Stop the answers, and remove the note. A call before :meth:`start`, or a second one, is fine."""
         self._health.remove()
         if self._server is not None:
             self._server.stop()

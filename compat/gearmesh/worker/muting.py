@@ -11,11 +11,11 @@ __all__ = ["muted"]
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Drop what is printed and logged to ``sys.stdout`` and ``sys.stderr``.
+    """Drop the text that Python code prints or logs to ``sys.stdout`` and ``sys.stderr``.
 
-    The streams stay the same objects, with the same descriptors: what the app keeps of them, such as a log handler's
-    stream, a bound ``write`` or the answer of ``isatty()``, is good afterwards. So what is written to a descriptor
-    itself, as by a subprocess, is not dropped.
+    The streams stay the same objects, with the same descriptors, so the app may keep a log handler's stream, a bound
+    ``write`` or the answer of ``isatty()``, and use it afterwards. Text that a subprocess writes to a descriptor itself
+    is not dropped.
     """
     silent = True
 
@@ -30,5 +30,5 @@ def muted() -> Iterator[None]:
     finally:
         silent = False
         for stream, switch in switches:
-            if stream.write is switch:  # else the app has put a function of its own in front of it
+            if stream.write is switch:  # else the app has replaced it by a function of its own
                 del stream.write

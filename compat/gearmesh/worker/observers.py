@@ -1,4 +1,4 @@
-"""Calls the observers of a worker's tasks, and keeps what they raise away from the tasks."""
+"""Calls the observers of a worker's tasks, and keeps their exceptions away from the tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("gearmesh.worker")
 
 
 class Observers:
-    """Calls the observers of one worker, and logs what they raise.
+    """Calls the observers of one worker, and logs their exceptions.
 
     Args:
         observers: any number; those that override neither ``begins`` nor ``ended`` cost a task nothing.
@@ -33,7 +33,7 @@ class Observers:
         return bool(self._all)
 
     def around(self, run: Callable[[Job], Commit]) -> Callable[[Job], Commit]:
-        """Return ``run`` with the observers of runs around it; itself if there are none."""
+        """Return ``run`` with the observers of runs around it, or ``run`` itself if there are no such observers."""
         if not self._of_runs:
             return run
 
@@ -46,7 +46,7 @@ class Observers:
         return observed
 
     def around_async(self, arun: Callable[[Job], Awaitable[Commit]]) -> Callable[[Job], Awaitable[Commit]]:
-        """:meth:`around` for a coroutine function."""
+        """Do as :meth:`around`, for a coroutine function."""
         if not self._of_runs:
             return arun
 
@@ -55,7 +55,7 @@ class Observers:
             commit = Commit()
             try:
                 commit = await arun(job)
-            finally:  # it may be cancelled before it has begun
+            finally:  # the coroutine may be cancelled before it has begun
                 self._end(begun, job, commit)
             return commit
 

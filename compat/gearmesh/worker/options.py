@@ -13,9 +13,9 @@ from gearmesh.transports.queue_order import QueueOrder, picker_of
 
 __all__ = ["MAX_ASYNCIO_THREADS", "POOLS", "Pool", "WorkerOptions", "options_of"]
 
-#: Threads for ``def`` tasks in the pool "asyncio": the largest number.
+#: The largest number of threads for ``def`` tasks in the pool "asyncio".
 MAX_ASYNCIO_THREADS: Final = 8
-#: A process may grow so many times, or to so many slots.
+#: A process may grow by this factor, or to this number of slots if that is more.
 GROWTH_FACTOR: Final = 4
 MIN_GROWN_SLOTS: Final = 64
 Pool = Literal["threads", "asyncio", "processes"]
@@ -27,35 +27,36 @@ class WorkerOptions:
     """Holds the settings of one ``gearmesh worker``.
 
     Attributes:
-        concurrency: tasks that run at a time; 1 or more. With the pool ``"processes"``, so many processes.
+        concurrency: the number of tasks that run at a time; 1 or more. The pool ``"processes"`` has one process for
+            each.
         pool: ``"threads"``; ``"asyncio"``: ``async def`` tasks on one loop; or ``"processes"``.
-        soft_limit: seconds after which a task that says nothing itself is told to end; None or 0: never.
-        hard_limit: seconds after which it is killed with its process; None or 0: never. Processes only.
-        max_tasks_per_child: a process is replaced when it has run so many tasks; None: never.
-        max_memory_per_child: MiB of resident memory from which on a process is replaced when what it runs has
+        soft_limit: seconds after which a task without a soft limit of its own is told to end; None or 0: never.
+        hard_limit: seconds after which a task without a hard limit of its own is killed with its process; None or 0:
+            never. Processes only.
+        max_tasks_per_child: the number of tasks after which a process is replaced; None: never.
+        max_memory_per_child: MiB of resident memory above which a process is replaced, once its running tasks have
             ended; None: never.
         queues: queues to read; None: the app's default queue.
         queue_order: ``"fair"``: each in turn; ``"strict"``: the first as long as it has messages; or a weight for each
             queue, 1 where none is given. Redis only.
-        lease: seconds for which the worker may be silent before others take what it held;
-            None: the app's.
+        lease: seconds for which the worker may be silent before other workers take its messages; None: the app's.
         grace: seconds that running tasks get after the first signal; 0: none.
         log_level: one of DEBUG, INFO, WARNING, ERROR, CRITICAL; None: the app's, else INFO.
         log_format: ``"human"``, one line a record, or ``"json"``, one object a line.
         task_log_limit: tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`; 0: all.
-        wait_for_broker: wait at start for a broker that is away, instead of failing.
-        consumer_tag: begins the name this worker consumes under; None: host and process id do. The rest is new at
-            each start: what an earlier incarnation held must not be mixed up with what this one fetches.
+        wait_for_broker: wait at start for an unreachable broker, instead of failing.
+        consumer_tag: the beginning of the name under which this worker consumes; None: host and process id. The rest
+            of the name is new at each start, to tell the deliveries of this run from those of an earlier one.
         broker, backend: URLs that win over the app's; None: the app's. ``repr`` does not show them.
         config: a YAML file for the app, see :func:`gearmesh.worker.loader.load_app`; None: there is none.
         watch: read it again every 10 s, see :meth:`gearmesh.app.app.App.watch_config`.
         with_scheduler: run a scheduler, too, in a process of its own.
         metrics_port: the port of ``/metrics``, 0 for a free one; None: metrics are not served.
-        metrics_host: the address that it listens on.
-        remote_control: listen for questions and orders on the broker; None: as the app's setting says.
+        metrics_host: the address on which metrics are served.
+        remote_control: listen for requests on the broker; None: as the app's setting says.
 
     Raises:
-        ConfigError: naming the option, its value and what was expected.
+        ConfigError: an option is wrong.
     """
 
     concurrency: int = 10
@@ -120,12 +121,12 @@ class WorkerOptions:
 
     @property
     def counts(self) -> bool:
-        """True if somebody wants to know how many tasks ended."""
+        """True if metrics are served, for which the worker counts its tasks."""
         return self.metrics_port is not None
 
     @property
     def processes(self) -> int:
-        """The number of processes that run tasks, as long as nobody resizes the worker."""
+        """The number of processes that run tasks, before remote control resizes the worker."""
         return self.concurrency if self.pool == "processes" else 1
 
     @property
@@ -141,5 +142,5 @@ class WorkerOptions:
 
 
 def options_of(given: dict[str, Any]) -> WorkerOptions:
-    """Options that have been JSON."""
+    """Make options from a JSON object."""
     return WorkerOptions(**{**given, "queues": tuple(given["queues"]) if given["queues"] else None})

@@ -1,4 +1,4 @@
-"""Orders of a supervisor to its worker processes, beside the one to stop."""
+"""Orders of a supervisor to its worker processes, other than to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Order", "decode_order", "encode_order"]
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Tells the processes of a worker what to change while they run. None leaves something as it is.
+    """Changes settings of a worker's running processes. None leaves a setting as it is.
 
     Attributes:
         queues, tasks: names that are paused from now on, and no others.

@@ -1,4 +1,4 @@
-"""The queues and tasks that are paused: a worker begins none of theirs."""
+"""The queues and tasks that are paused: a worker begins no runs of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from gearmesh.interfaces.commit import Commit, Delivery, Settle
 
 __all__ = ["PAUSED_TASK_DELAY_S", "Pauses"]
 
-#: Seconds for which a message of a paused task is parked before it is looked at again.
+#: Seconds for which a message of a paused task is parked before a worker receives it again.
 PAUSED_TASK_DELAY_S: Final = 30.0
 
 
 class Pauses:
-    """Knows the queues and tasks of which a worker begins none at present. One thread sets them, others read: each set
-    is replaced as a whole.
+    """Holds the names of paused queues and tasks. One thread replaces each set as a whole, and others read it.
 
     Attributes:
         queues: names of paused queues.

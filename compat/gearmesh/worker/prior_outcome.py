@@ -24,7 +24,7 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Attempts to read a task's state, within 1.5 s, before its message goes back to its queue.
 MAX_STATE_READ_RETRIES: Final = 5
-#: Attempts after which a possible duplicate runs though another worker seems to run its task: half a minute.
+#: Attempts, within half a minute, after which a possible duplicate runs though another worker seems to run its task.
 MAX_DUPLICATE_ATTEMPTS: Final = 5
 #: Nanoseconds by which the clocks of two machines may differ.
 MAX_CLOCK_SKEW_NS: Final = 60 * 10**9
@@ -33,8 +33,8 @@ MAX_CLOCK_SKEW_NS: Final = 60 * 10**9
 class PriorOutcome(msgspec.Struct, frozen=True, gc=False):
     """The final state of a task, and the UUIDs of those follow-ups that have a state of the same run.
 
-    The worker sends those again, too. RabbitMQ delivers messages that are not on its disk yet, so a state is no proof
-    that the message outlived a RabbitMQ that was killed.
+    The worker sends these follow-ups again, too. RabbitMQ delivers messages that are not on its disk yet, so a state is
+    no proof that the message outlived a RabbitMQ that was killed.
     """
 
     state: TaskState
@@ -74,8 +74,8 @@ class PriorOutcomes:
         if state is None or not state.final:
             if _others_first(job, state):
                 return Commit(settle=Settle(job.delivery, "tail"))
-            # Go's periodic chains have the same UUIDs each time. What follows from a task that has not ended can't
-            # have: that is a result of last time.
+            # Go's periodic chains have the same UUIDs each time. This task has not ended, so a final state of a
+            # follow-up is left over from the run before.
             job.fresh = any(each.final for each in self._after(job.sig))
             return None
         after = self._after(job.sig)
@@ -86,7 +86,7 @@ class PriorOutcomes:
         uuids = [each.UUID for each in (*(sig.OnSuccess or ()), *(sig.OnError or ())) if each and each.UUID]
         try:
             stored = self._backend.read(uuids) if uuids else []
-        except BackendError as exc:  # something else has that name: it is not this task's fault
+        except BackendError as exc:  # another program may use that key, which is not this task's fault
             log.warning("the state of a task that follows %s cannot be read: %s", sig.Name, exc)
             return []
         return [state for state in stored if state is not None]
@@ -94,7 +94,7 @@ class PriorOutcomes:
 
 def _older(state: TaskState, parent: TaskState) -> bool:
     """Say whether a follow-up's state is of an earlier run: it was PENDING long before its parent was."""
-    if ZERO_TIME in (state.CreatedAt, parent.CreatedAt):  # this backend does not keep it
+    if ZERO_TIME in (state.CreatedAt, parent.CreatedAt):  # this backend does not keep the time
         return False
     return parse(state.CreatedAt) + MAX_CLOCK_SKEW_NS < parse(parent.CreatedAt)
 
@@ -102,8 +102,8 @@ def _older(state: TaskState, parent: TaskState) -> bool:
 def _others_first(job: Job, state: TaskState | None) -> bool:
     """Say whether a message may be a duplicate, and another worker seems to run the first copy.
 
-    Queues are in order, so the first one was handed out before this one came, and has shown in its state since. What
-    is in that state may be of a dead worker, though, or of this very message: so the attempts are bounded.
+    Queues keep their order, so a worker received the first copy before this one, and has written a state since. That
+    state may also be from a dead worker, or from an earlier delivery of this message, so the attempts are bounded.
     """
     delivery = job.delivery
     if (
@@ -115,6 +115,6 @@ def _others_first(job: Job, state: TaskState | None) -> bool:
         return False
     if state.State != PENDING:
         return True
-    # A retry that has failed meanwhile, and waits to be tried once more.
+    # The first copy of a retry has failed meanwhile, and waits for its next try.
     eta = job.sig.ETA
     return eta is not None and state.CreatedAt != ZERO_TIME and parse(state.CreatedAt) >= parse(eta)

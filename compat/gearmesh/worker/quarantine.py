@@ -18,15 +18,15 @@ __all__ = ["MAX_CRASHES", "Quarantine"]
 #: A message is dead-lettered after so many deaths of processes in which it ran alone.
 MAX_CRASHES = 3
 
-#: From this crash count on, a message lets others go first. One kill of another cause (a quarter) is not enough: the
-#: message is most likely innocent, and would wait behind the whole backlog.
+#: From this crash count on, a message lets others go first. One kill that may have another cause (a quarter) is not
+#: enough: the message is most likely not to blame, and would wait behind the whole backlog.
 MIN_CRASHES_TO_DEFER = 0.5
 
 
 class Quarantine:
     """Runs isolated jobs one by one: no other job begins while one waits, and the worker holds no other once it runs.
 
-    It holds no other because without a scoreboard a message that was held alone is still known to have run.
+    If the process dies without a scoreboard, a message that it held alone is still known to have run.
     Belongs to the intake's thread.
 
     Args:
@@ -46,7 +46,8 @@ class Quarantine:
         self._put_back = put_back
         self._scoreboard = scoreboard
         self._isolated: list[Job] = []
-        #: UUIDs of isolated jobs that have let others go first. A death ends this process, so they do so once for each.
+        #: UUIDs of isolated jobs that have let others go first. A death ends this process, too, and with it this set:
+        #: so a job does so once for each death.
         self._deferred: set[str] = set()
         self._alone: Job | None = None
 

@@ -1,4 +1,4 @@
-"""Reports of a worker process to its supervisor: the counts since the last one, and what runs."""
+"""Reports the counts of a worker process since its last report, and its running tasks, to its supervisor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reporter:
         descriptor: the child's end of the supervisor's :class:`~.report_pipe.ReportPipe`. Programs and processes that
             tasks start do not inherit it.
         worker: the worker of this process.
-        tally: counts its tasks; None: nobody wants counts.
+        tally: counts its tasks; None: they are not counted.
         memory: returns the bytes of resident memory.
     """
 
@@ -55,7 +55,7 @@ class Reporter:
         self._service.stop(1.0)
 
     def _release(self) -> None:
-        """Close the pipe in a forked process. Once: in a process that it forks, the number may be of another file."""
+        """Close the pipe in a forked process. Not again in its own forks, where another file may have the number."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -48,12 +48,12 @@ log = logging.getLogger("gearmesh.worker")
 
 
 class Runner:
-    """Runs jobs, in whatever thread it is called.
+    """Runs jobs, in the thread of the caller.
 
     Args:
-        app: its backend is where a redelivered task's state is looked up, its default queue takes successors that
-            name none, its hooks see what is sent, its handlers are called, its revocations are obeyed.
-        task_log: logs what becomes of each task; None: a log without a limit.
+        app: the app. The runner reads the states of redelivered tasks from its backend, sends follow-up tasks without
+            a queue to its default queue, calls its hooks and handlers, and obeys its revocations.
+        task_log: logs the outcome of each task; None: a log without a limit.
     """
 
     def __init__(self, app: App, task_log: TaskLog | None = None) -> None:
@@ -68,7 +68,7 @@ class Runner:
         self.loop = EventLoopThread()
 
     def run(self, job: Job) -> Commit:
-        """Run the task. Every exception becomes a state, as every panic does in Go; none goes through."""
+        """Run the task. Every exception becomes a state, as every panic does in Go; none is raised."""
         try:
             commit = self._instead(job) or self._run(job)
             return msgspec.structs.replace(commit, fresh=True) if job.fresh else commit
@@ -76,7 +76,7 @@ class Runner:
             return self._unsettled(job, exc)
 
     async def arun(self, job: Job) -> Commit:
-        """:meth:`run` for a coroutine function, in an asyncio task of its own."""
+        """Do as :meth:`run`, for a coroutine function, in an asyncio task of its own."""
         try:
             try:
                 if job.delivery.redelivered or job.delivery.republished or self._revocations.active:
@@ -106,7 +106,7 @@ class Runner:
         task = job.task
         assert task.fn is not None
         context = TaskContext(job.sig, self._app)
-        RUNNING.set(context)  # it is this asyncio task's own
+        RUNNING.set(context)  # no reset: this asyncio task ends with the job
         forks = FORKS.count
         try:
             try:
@@ -128,7 +128,7 @@ class Runner:
 
     def _run(self, job: Job) -> Commit:
         sig, task = job.sig, job.task
-        assert task.fn is not None  # the app's tasks are those that are here
+        assert task.fn is not None  # a task of the app has a function
         context = TaskContext(sig, self._app)
         token = RUNNING.set(context)
         forks = FORKS.count
@@ -154,9 +154,9 @@ class Runner:
             RUNNING.reset(token)
 
     def _begin(self, job: Job, context: TaskContext) -> list[Any]:
-        """The arguments, after the handlers were told.
+        """Call the handlers, and return the arguments.
 
-        Go: they are not told if an argument can't be read; that the call does not fit comes out after it has begun.
+        Go: it calls no handler if an argument can't be read. It calls them before it finds that a call does not fit.
         """
         mismatch: TaskError | None = None
         args: list[Any] = []
@@ -196,7 +196,7 @@ class Runner:
         return self.raised(job, exc)
 
     def _unsettled(self, job: Job, exc: Exception) -> Commit:
-        """Not the task's error: what follows from it can't be made or sent (a hook raised, say)."""
+        """Make the Commit of a task whose follow-up tasks can't be made or sent, for example since a hook raised."""
         log.error("its result could not be sent: %r", exc, extra=about(job.sig), exc_info=exc)
         reason = f"{type(exc).__name__} after the task had run"
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=reason)
@@ -242,7 +242,7 @@ class Runner:
         error = HardLimitExceeded(limit)
         try:
             return self.raised(job, error)
-        except Exception as exc:  # a function of the user's, which sees what follows, raised
+        except Exception as exc:  # a hook or a handler of the user's raised
             log.error("its failure could not be handled: %r", exc, extra=about(job.sig), exc_info=exc)
             return Commit(settle=Settle(job.delivery, "dead", str(error)))
 
@@ -273,10 +273,10 @@ class Runner:
         logged: bool = False,
         recorded: bool = True,
     ) -> Commit:
-        """FAILURE and the OnError children; the error handlers get ``exc``.
+        """Make the Commit of a failed task: FAILURE and the OnError children. The error handlers get ``exc``.
 
         Args:
-            exc: None: an earlier delivery has failed, and the handlers had it then.
+            exc: the exception; None: an earlier delivery has failed, and the handlers had its exception then.
             logged: the failure has been logged before.
             recorded: store the type and the traceback of ``exc``; False: it is not an exception of the task's.
         """
@@ -290,7 +290,8 @@ class Runner:
             config = self._app.config
             kept = sig if config.store_failed_messages else None
             details = details_of(exc, tracebacks=config.store_tracebacks, sig=kept)
-            own.insert(0, record_of(sig.UUID, error, details))  # readers of the FAILURE find it
+            # The record goes first, so that readers of the FAILURE find it.
+            own.insert(0, record_of(sig.UUID, error, details))
         states, publishes = self.outgoing(workflow.after_failure(sig, error))
         settle = Settle(job.delivery, "leave" if self._is_left(sig) else "ack")
         return Commit(states=(*own, *states), publishes=publishes, settle=settle, member=_member(job))
@@ -306,7 +307,7 @@ class Runner:
         return bool(self._revocations.revoked((job.sig.UUID,)))
 
     def _dropped(self, job: Job, error: str = REVOKED_ERROR) -> Commit:
-        """FAILURE, and nothing that follows it: its sender does not want it to happen any more."""
+        """Make the Commit of a task that is not wanted any more: FAILURE, without the OnError children."""
         log.info("%s: it is not run", error, extra=about(job.sig))
         state = TaskState(TaskUUID=job.sig.UUID, State=FAILURE, Error=error)
         return Commit(states=(state,), settle=Settle(job.delivery), member=_member(job))
@@ -320,7 +321,7 @@ class Runner:
     def _resume(self, job: Job) -> Commit | None:
         """Resume a task that another delivery, or the other copy, of its message has finished; None: run it.
 
-        Then only what follows from it is sent.
+        The Commit then sends only the follow-up tasks.
         """
         prior = self._prior_outcomes.find(job)
         if prior is None:
@@ -329,7 +330,7 @@ class Runner:
             return prior
         state = prior.state
         if not state.success and self._is_left(job.sig):
-            return None  # it comes again because it failed, and is run again, as in Go
+            return None  # SQS delivers the message again because its task failed. Run it again, as Go does.
         job.ended_before = True
         log.info(
             "it had ended before its worker was lost: only the follow-up tasks are sent", extra=about(job.sig)
@@ -379,7 +380,7 @@ class Runner:
             )
             if (
                 ready.SQSReceiptHandle
-            ):  # Go: a retry carries the handle of the delivery before; it is of no use
+            ):  # Go: a retry carries the handle of the delivery before, which is of no use
                 ready = msgspec.structs.replace(ready, SQSReceiptHandle="")
             body = encode(ready)
             if self._check_message is not None:
@@ -393,6 +394,6 @@ class Runner:
 
 def _member(job: Job) -> Member | None:
     sig = job.sig
-    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: nor does it count a group of none
+    if not sig.GroupUUID or not sig.GroupTaskCount:  # Go: it does not count the members of a group of 0
         return None
     return Member(sig.GroupUUID, sig.UUID, job.delivery.redelivered > 0 or job.ended_before)

@@ -15,13 +15,13 @@ __all__ = ["Spawner"]
 class Spawner:
     """Starts worker processes, and holds those that it has prepared. Belongs to the supervisor's thread.
 
-    A prepared process loads the app, and waits to be told to begin. It says nothing before: the supervisor loads the
-    same app meanwhile, and shows once what the app prints, or its error. A process that takes the place of one that has
-    ended loads the app alone, and is not quiet.
+    A prepared process loads the app, prints nothing, and waits for the order to begin. The supervisor loads the same
+    app meanwhile, and shows the app's output, or its error, once. A process that replaces another one loads the app
+    alone, and is not quiet.
 
     Args:
-        spec: of the app.
-        options: of the worker.
+        spec: the app's MODULE:APP.
+        options: the worker's options.
         on_exit: called when a process has ended.
         monitor: takes the reports of the processes.
     """
@@ -47,7 +47,7 @@ class Spawner:
         return self._prepared.pop(0) if self._prepared else self._start(quiet=False)
 
     def discard(self) -> None:
-        """End the prepared processes that nobody took."""
+        """End the prepared processes that :meth:`spawn` has not returned."""
         while self._prepared:
             self._prepared.pop().discard()
 

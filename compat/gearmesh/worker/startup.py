@@ -1,4 +1,4 @@
-"""Starts a worker: first a process that will run tasks, then what supervises it. Both load the app at the same time."""
+"""Starts a worker: first a process that will run tasks, then its supervisor. Both load the app at the same time."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["run"]
 
 
 def run(spec: str, options: WorkerOptions, check: Callable[[App], None] = lambda app: None) -> int:
-    """Run a worker with its supervisor for the app ``spec`` until a signal ends it; an exit code.
+    """Run a worker with its supervisor for the app ``spec`` until a signal ends it, and return an exit code.
 
     Args:
         spec: see :func:`.load_app`.
-        options: of the worker.
+        options: the worker's options.
         check: raises a GearmeshError for an app that a worker can't run.
 
     Raises:
@@ -37,10 +37,10 @@ def run(spec: str, options: WorkerOptions, check: Callable[[App], None] = lambda
     spawner = Spawner(spec, options, changed.set, monitor)
     signals = StopSignals(changed.set)
     try:
-        # A processor is left for this process: none of the others can begin before it has come so far.
+        # Leave a processor for this process, because the others cannot begin before it tells them to.
         spawner.prepare(min(options.processes, max(1, (os.cpu_count() or 1) - 1)))
         # These modules take longer to import than those that start a first process. The collector would search them
-        # without success, again and again.
+        # again and again, and free nothing.
         gc.disable()
         from gearmesh.worker.loader import load_for
         from gearmesh.worker.supervisor import Supervisor

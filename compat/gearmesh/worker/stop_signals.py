@@ -41,14 +41,14 @@ def _leave(number: int, frame: object) -> NoReturn:
 
 
 class StopSignals:
-    """Counts the :func:`signals_to_stop` from its making until :meth:`close`. To be made in the main thread.
+    """Counts the :func:`signals_to_stop` until :meth:`close`. Make it in the main thread.
 
     Args:
-        on_signal: called for each, in a signal handler.
+        on_signal: called for each signal, in a signal handler.
     """
 
     def __init__(self, on_signal: Callable[[], None]) -> None:
-        #: how many have come
+        #: the number of signals that have come
         self.count = 0
         self._on_signal = on_signal
         self._interrupts = False
@@ -61,15 +61,14 @@ class StopSignals:
             self._restore.pop()()
 
     def stop(self) -> None:
-        """Count as one signal, unless one has come."""
+        """Count one signal, unless one has come."""
         self.count = max(self.count, 1)
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
         """Let each signal raise KeyboardInterrupt in the block.
 
-        That is for blocks that may take long, or never end, as code of the user's may. If it installs handlers of its
-        own, they are replaced.
+        The block may take long, or never end, as the user's code may. Handlers that it installs are replaced.
         """
         self._interrupts = True
         try:

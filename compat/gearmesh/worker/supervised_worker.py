@@ -40,9 +40,9 @@ MEMORY_CHECK_INTERVAL_S = 0.1
 class SupervisedWorker:
     """Runs the worker inside a supervised process, and stops it when the supervisor or a signal says so.
 
-    The supervisor's first order stops the worker, its second one stops it at once. A signal to this process does as the
-    first order does, however often it comes: one that is sent to the whole process group, as systemd does, arrives here
-    and at the supervisor, which sends its order as well.
+    The supervisor's first order stops the worker, its second one stops it at once. A signal to this process has the
+    effect of the first order, however often it comes: systemd sends a signal to the whole process group, so that it
+    arrives here and at the supervisor, which sends its order as well.
 
     Args:
         control: this process's end of the supervisor's :class:`~.control.ControlPipe`.
@@ -110,12 +110,12 @@ class SupervisedWorker:
     def _stop(self) -> None:
         with self._stopping:
             if not self._worker.stop(self._grace):
-                # Threads that still run tasks would keep the interpreter alive; what they held went back.
+                # Threads that still run tasks would keep the interpreter alive; their messages went back.
                 self._reporter.stop()
                 os._exit(0)
 
     def _leave(self) -> None:
-        """Put everything back and go; whatever still runs can't commit any more."""
+        """Return all unacked deliveries and end the process; running tasks can't commit any more."""
         try:
             self._worker.leave()
             self._reporter.stop()
@@ -123,7 +123,7 @@ class SupervisedWorker:
             os._exit(0)
 
     def _retire(self) -> None:
-        """Enough tasks, or too much memory: end, so that the supervisor starts a fresh one."""
+        """End after enough tasks, or with too much memory, so that the supervisor starts a new process."""
         self._worker.worn_out.wait()
         log.info(
             "restarting this worker process: it has run as many tasks, or uses as much memory, as it may"
@@ -153,11 +153,11 @@ class SupervisedWorker:
 
 
 def main(argv: list[str]) -> int:
-    """Run a worker as its supervisor says; an exit code."""
+    """Run a worker with its supervisor's setup, and return an exit code."""
     setup = json.loads(argv[1])
     options = options_of(setup["options"])
     scoreboard = Scoreboard(setup["scoreboard"], options.scoreboard_size)
-    # It shows that this process lives: what tasks start, or fork, must not keep it open.
+    # The open file shows that this process lives: programs and forks of tasks must not keep it open.
     os.set_inheritable(scoreboard.file, False)
     os.register_at_fork(after_in_child=scoreboard.close)
     gc.freeze()  # else the collector walks through all modules while the app is loaded, over and over
@@ -173,7 +173,7 @@ def main(argv: list[str]) -> int:
     if broker is None:
         return 0
     if isinstance(loaded, GearmeshError):
-        # Only now: the supervisor loads the app, too, and an error that both of them have is the supervisor's to show.
+        # Log it only now: the supervisor loads the app, too, and shows an error that both of them have.
         log.critical("%s", loaded)
         return EXIT_CONFIG
     worker, tally = loaded
@@ -185,9 +185,9 @@ def main(argv: list[str]) -> int:
 def _worker_of(
     app: App, options: WorkerOptions, consumer: str, scoreboard: Scoreboard
 ) -> tuple[Worker, Tally | None]:
-    """Make the app's worker, with the counts of its tasks if somebody wants them. Raises GearmeshError."""
+    """Make the app's worker, with a Tally if its tasks are to be counted. Raises GearmeshError."""
     gc.collect()
-    gc.disable()  # the transport is imported
+    gc.disable()  # while the transport is imported
     counts = options.counts or is_controlled(app.config) or keeps_history(app.config)
     tally = Tally() if counts else None
     worker = Worker(
@@ -210,13 +210,14 @@ def _worker_of(
 
 
 def _tune() -> None:
-    """Set what holds for the whole process, which is ours alone.
+    """Tune the garbage collector and the interpreter's lock of this process, which runs nothing but the worker.
 
-    The collector: what is loaded by now lives as long as the process, so it need not be looked at again; what of it is
-    garbage is too little to search for it, which takes longer than to connect. And a busy worker makes and drops
-    thousands of objects a batch and hardly any cycles, for which the default of 700 cost a fifth of its time. The
-    interpreter's lock: those who fetch and commit need it for moments, and waited 5 ms for each behind quick tasks;
-    0.5 ms is worth 40% on a busy machine.
+    The collector: the objects that are loaded by now live as long as the process, so it need not look at them again.
+    There is too little garbage among them to search for it, which takes longer than to connect. And a busy worker makes
+    and drops thousands of objects a batch and hardly any cycles: the default threshold of 700 cost a fifth of its time.
+
+    The interpreter's lock: the threads that fetch and commit need it for moments, and waited 5 ms for each behind quick
+    tasks. A limit of 0.5 ms is worth 40% on a busy machine.
     """
     gc.freeze()
     gc.enable()

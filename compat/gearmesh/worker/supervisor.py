@@ -1,8 +1,8 @@
 """The small parent of every ``gearmesh worker``.
 
-It heartbeats while its children live (a task that holds the GIL for a minute keeps its lease), restarts them with
-growing backoff, and puts back at once what a dead child held. Threads and asyncio have one child; the pool of
-processes has one a slot, each a whole consumer.
+It sends heartbeats while its children live (a task that holds the GIL for a minute keeps its lease), restarts them with
+growing backoff, and returns the deliveries of a dead child at once. The pools of threads and of coroutines have one
+child. The pool of processes has one for each slot, and each is a consumer of its own.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ MAX_CLOSE_S, MIN_CLOSE_S = 5.0, 0.5
 
 
 class Supervisor:
-    """Runs the processes of one ``gearmesh worker``, and settles what dead ones held.
+    """Runs the processes of one ``gearmesh worker``, and settles the deliveries of dead ones.
 
     Args:
         app: the app, loaded.
-        spec: of the app, for the processes.
-        options: of the worker.
-        changed: set by all who want the supervisor to look; it is the ``on_exit`` of the spawner.
+        spec: the app's MODULE:APP, for the processes.
+        options: the worker's options.
+        changed: wakes the supervisor; the spawner sets it when a process has ended.
         signals: tell it to stop.
         spawner: starts the processes that run tasks.
-        monitor: knows what they do.
+        monitor: takes the reports of the processes.
 
     Raises:
         ConfigError: the app has hard limits that the pool can't keep, or a queue can't be read.
@@ -91,7 +91,7 @@ class Supervisor:
             app, self._queues, limits, self._changed.set, totals=totals, history=history
         )
         self._signals = signals
-        #: signals that were logged
+        #: the number of signals that were logged
         self._logged = 0
         #: when the worker has to have ended (monotonic seconds)
         self._stop_by = float("inf")
@@ -102,7 +102,7 @@ class Supervisor:
             lambda: app.broker_choice.index,
         )
         self._schedulers = [self._scheduler(spec)] if options.with_scheduler else []
-        #: what other threads want to be done here
+        #: actions that other threads have handed over to the supervisor's thread
         self._todo: deque[Callable[[], None]] = deque()
         self._control: ControlServer | None = None
         if is_controlled(app.config):
@@ -115,7 +115,7 @@ class Supervisor:
         starts = itertools.count()
 
         def start() -> ChildProcess:
-            # As for the processes of a Spawner: the first start is quiet, beside this process' own.
+            # As with a Spawner, the first process is quiet, because this one has loaded the app, too.
             own = {"broker": self._app.broker_choice.index, "quiet": next(starts) == 0}
             return ChildProcess("gearmesh.scheduler.child", setup | own, self._changed.set)
 
@@ -142,7 +142,7 @@ class Supervisor:
             self._heartbeater.close(min(MAX_CLOSE_S, max(MIN_CLOSE_S, self._stop_by - time.monotonic())))
 
     def _later(self, action: Callable[[], None]) -> None:
-        """Do something soon in the supervisor's thread. Any thread."""
+        """Have the supervisor's thread call ``action`` soon. Any thread."""
         self._todo.append(action)
         self._changed.set()
 

@@ -44,7 +44,7 @@ class TaskLog:
     limit of their own, so that a flood of successes does not hide them. Safe in threads.
 
     Args:
-        limit: tasks a second that get lines, and failures a second that do; 0: all of them.
+        limit: the number of tasks a second that get lines, and of failures a second that do; 0: all of them.
         clock: monotonic seconds.
     """
 
@@ -57,7 +57,7 @@ class TaskLog:
         self._informs = False
         self._lines = self._failures = 0
         self._successes: list[Successes] = []
-        #: of the event loop's thread
+        #: the successes in the event loop's thread
         self._in_loop: dict[str, Successes] = {}
         #: (task, outcome, level) -> the number of other lines that were left out, and seconds that those tasks ran
         self._left_out: dict[tuple[str, str, int], list[float]] = {}
@@ -104,9 +104,9 @@ class TaskLog:
         """Log that a task will be tried again.
 
         Args:
-            seconds: until the next try.
-            left: how many tries there are after that one failed.
-            error: the exception for which it is retried; None: the task asked for it.
+            seconds: seconds until the next try.
+            left: the number of tries that are left after that one.
+            error: the exception for which it is retried; None: the task asked for the retry.
         """
         if error is None:
             if job.logged:
@@ -130,7 +130,7 @@ class TaskLog:
 
         Args:
             text: the error as the state has it.
-            error: None where no exception of the task is the reason.
+            error: the task's exception; None: the reason is another one.
         """
         if not self._may_log_failure():
             outcome = "failed" if error is None else f"failed with {type(error).__name__}"
@@ -148,13 +148,13 @@ class TaskLog:
         )
 
     def flush(self) -> None:
-        """Log the summary that is due. To be called now and then, since no task may come for a long time."""
+        """Log the summary if it is due. Call it regularly, since no task may come for a long time."""
         now = self._clock()
         if now >= self._window_ends:
             self._next_window(now)
 
     def close(self) -> None:
-        """Log the summary of what was left out since the last one. To be called before the worker ends."""
+        """Log the summary of the lines that were left out since the last one. Call it before the worker ends."""
         self._next_window(self._clock())
 
     def _may_log_failure(self) -> bool:

@@ -15,11 +15,11 @@ from gearmesh.worker.job import InterruptibleThread, Job
 
 __all__ = ["ThreadExecutor"]
 
-#: The work that may wait here, in seconds of running it.
+#: The work that may wait here, in seconds of its running time.
 MAX_QUEUED_WORK_S = 0.02
 #: The largest number of jobs that may wait here.
 MAX_QUEUED_JOBS = 1024
-#: Tasks that end sooner (seconds) are run by one thread: more would only fight for the GIL with those that
+#: One thread runs tasks that end sooner (seconds): more threads would only compete for the GIL with those that
 #: fetch and commit.
 QUICK_TASK_S = 0.0005
 #: A running job older than this (seconds) was not as quick as its task used to be.
@@ -29,14 +29,14 @@ LATE_JOB_S = 0.01
 class ThreadExecutor:
     """Runs jobs in ``slots`` threads, first come first served.
 
-    The thread that takes a job wakes one more if more jobs wait, unless this task has always been quick; after a
-    quick one all threads but one rest. :meth:`nudge` corrects what that guess gets wrong.
+    A thread that takes a job wakes one more if more jobs wait, unless the job's task has always been quick. After a
+    quick task all threads but one rest. :meth:`nudge` corrects a wrong guess.
 
     Args:
-        run: job to Commit; must not raise.
-        done: called in the thread that ran the job.
-        places: where each slot shows the fetch counter of what it runs, 0 for nothing; there may be more of them than
-            slots, for slots that come later. None: no supervisor reads it.
+        run: runs a job and returns its Commit; must not raise.
+        done: takes the Commit, in the thread that ran the job.
+        places: the scoreboard's places. Each slot writes the fetch counter of its job there, and 0 when that has ended.
+            There may be more places than slots, for slots that come later. None: no supervisor reads them.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class ThreadExecutor:
         self._work: SimpleQueue[None] = SimpleQueue()
         self._idle = 0
         self._coming = 0
-        #: task name -> mean seconds it runs, the last runs weighing most; not followed below QUICK
+        #: task name -> mean seconds it runs, the last runs weighing most; not updated below QUICK_TASK_S
         self._paces: dict[str, float] = {}
-        #: what each thread runs now
+        #: the job that each thread runs now
         self._running: list[Job | None] = [None] * slots
         self._places: MutableSequence[int] = [0] * slots if places is None else places
         self._grows = places is None
@@ -67,7 +67,7 @@ class ThreadExecutor:
         self._gate = threading.Event()
         #: threads that have ended since there were too many
         self._retired: set[threading.Thread] = set()
-        #: of the task that ended last; none has: one delivery a slot is enough
+        #: the pace of the task that ended last; before the first, one delivery for each slot is enough
         self._pace = 1.0
         #: threads that have not ended: those beyond ``slots`` end when they are awake and idle
         self._alive = slots
@@ -112,12 +112,12 @@ class ThreadExecutor:
                 return False
             self._alive -= 1
             self._retired.add(self._threads[place])
-        self._wake_one()  # it may have been woken for a job
+        self._wake_one()  # this thread may have been woken for a job
         return True
 
     @property
     def waiting(self) -> int:
-        """Jobs not begun."""
+        """The number of jobs that have not begun."""
         return len(self._waiting)
 
     @property
@@ -134,7 +134,7 @@ class ThreadExecutor:
         self._wake_one()
 
     def take_back(self) -> list[Job]:
-        """Withdraw jobs not begun, in their order."""
+        """Withdraw the jobs that have not begun, in their order."""
         return withdraw(self._waiting)
 
     def interrupt(self, job: Job, error: Exception) -> None:
@@ -157,7 +157,7 @@ class ThreadExecutor:
         self._gate.set()
 
     def stop(self) -> None:
-        """Let the threads end when their jobs are done; jobs not begun stay where they are."""
+        """Let the threads end when their jobs are done; jobs that have not begun stay here."""
         self._closing = True
         self.resume()
         for _ in self._threads:
@@ -172,7 +172,7 @@ class ThreadExecutor:
         return not any(thread.is_alive() for thread in self._threads)
 
     def nudge(self) -> None:
-        """Wake threads if jobs wait behind one that takes longer than its task used to. To be called now and then."""
+        """Wake threads if jobs wait behind a job that takes longer than its task used to. Call it regularly."""
         if not (self._waiting and self._idle):
             return
         now = time.monotonic()
@@ -202,10 +202,10 @@ class ThreadExecutor:
         with self._lock:
             if woken:
                 self._coming -= 1
-            # First the count, then the look: `_wake_one` looks at the count without the lock, after its job was added.
-            # So it sees that this thread is idle, or this thread sees the job, without the interpreter's lock as well.
+            # Count first, then look for a job: `_wake_one` reads the count without the lock, after its job was added.
+            # So it sees that this thread is idle, or this thread sees the job, also in Python without the GIL.
             self._idle += 1
-            # Between the caller's look and here a job may have come while this thread counted as awake.
+            # A job may have come after the caller found none, while this thread still counted as awake.
             if self._closing or (self._waiting and self._idle == self._alive):
                 self._idle -= 1
                 return False
@@ -251,7 +251,7 @@ class ThreadExecutor:
             places[me] = 0
             running[me] = None
             if pace >= QUICK_TASK_S or took >= QUICK_TASK_S:
-                # Slower runs are believed sooner: holding too much is worse than fetching too often.
+                # Slower runs weigh more: to hold too many jobs is worse than to fetch too often.
                 paces[name] = pace = pace + (took - pace) * (0.3 if took > pace else 0.05)
             self._pace = pace
             done(commit, job)

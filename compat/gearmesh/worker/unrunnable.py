@@ -31,21 +31,21 @@ log = logging.getLogger("gearmesh.worker")
 
 #: Seconds between two warnings about one name.
 WARNING_INTERVAL_S: Final = 60.0
-#: Names of which the next warning is remembered; senders may make up any number of them.
+#: The largest number of names whose next warning is remembered; senders may use any number of names.
 MAX_NAMES: Final = 1000
 
 
 class UnrunnableMessages:
-    """Makes the Commits for unrunnable messages, and logs unregistered tasks once a name and minute.
+    """Makes the Commits for unrunnable messages, and logs each name of an unregistered task once a minute.
 
     :meth:`park`, :meth:`refuse` and :meth:`report` belong to the intake's thread, :meth:`settled` to the committer's.
 
     Args:
-        backend: where a waiting caller looks for the state.
-        tasks: those that are registered here, by name.
+        backend: the backend in which a waiting caller looks for the state.
+        tasks: the registered tasks, by name.
         max_age: seconds after which a message that no worker took becomes a dead letter.
-        committer: takes the commits of tasks whose messages became dead letters.
-        runner: makes them.
+        committer: takes the Commits of tasks whose messages became dead letters.
+        runner: makes these Commits.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UnrunnableMessages:
         self._names: dict[tuple[str, str], list[float]] = {}
 
     def park(self, sig: Signature, delivery: Delivery) -> Commit:
-        """Make the Commit that parks a message: other workers are offered it, after growing waits."""
+        """Make the Commit that parks a message: the broker offers it to other workers, after growing waits."""
         if sig.IgnoreWhenTaskNotRegistered:
             self._count(delivery.queue, sig.Name, "dropped, as their sender asked")
             return Commit(settle=Settle(delivery))
@@ -92,7 +92,7 @@ class UnrunnableMessages:
         return Commit(settle=Settle(delivery, "dead", reason))
 
     def settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Follow a commit of :meth:`park` or :meth:`refuse`: a message that became a dead letter has failed."""
+        """Follow up a Commit of :meth:`park` or :meth:`refuse`: store a FAILURE if its message is a dead letter now."""
         with self._lock:
             sig = self._parking.pop(delivery.id, None)
             uuid, error = self._undecodable.pop(delivery.id, ("", ""))

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 #: Running tasks that are named one by one when the worker stops.
 MAX_SHOWN_TASKS = 10
-#: Seconds between two looks if the intake has failed before it was ready.
+#: Seconds between two checks whether the intake has failed before it was ready.
 READY_POLL_INTERVAL_S = 0.05
 #: Seconds after which :meth:`Worker.run` wakes, so that signal handlers run. Python runs them in the main thread, and
 #: does not wake it for a signal that comes just before it begins to wait, or that comes to another thread.
@@ -81,7 +81,7 @@ class Worker:
             0: all.
         scoreboard: the memory in which the worker shows its supervisor which tasks run. The pool ``"processes"`` needs
             it, and the supervisor makes it.
-        observers: observers of this worker, beside those of the app.
+        observers: observers of this worker, in addition to those of the app.
 
     Raises:
         ConfigError: an argument is wrong, or a task has a hard limit, which this pool can't keep.
@@ -163,14 +163,14 @@ class Worker:
         self._started = False
         self._stopped = threading.Event()
         self._over = threading.Event()
-        #: ends the wait of :meth:`run`; a signal handler may be what sets it
+        #: ends the wait of :meth:`run`; a signal handler may set it
         self._run_over = Wakeup()
         self._unwatch: Callable[[], None] = lambda: None
         self._failure: BaseException | None = None
 
     @property
     def consumer(self) -> str:
-        """The name this worker consumes under."""
+        """The name under which this worker consumes."""
         return self._unacked.consumer
 
     @property
@@ -193,7 +193,7 @@ class Worker:
         return self._unacked.take_reaped()
 
     def use_broker(self, index: int) -> None:
-        """Try this one of several brokers first. To be called before :meth:`start`."""
+        """Try the broker with this number first, if there are several. Call it before :meth:`start`."""
         self._choice.use(index)
 
     def pause(self, queues: Sequence[str], tasks: Sequence[str]) -> None:
@@ -207,7 +207,7 @@ class Worker:
         self._intake.fetch_if_room()
 
     def running(self) -> list[Job]:
-        """The jobs that have begun and are not settled."""
+        """Return the jobs that have begun and are not settled."""
         return self._jobs.running()
 
     def start(self, timeout: float | None = 10.0) -> Worker:
@@ -340,7 +340,7 @@ class Worker:
                     "its queue" if count == 1 else "their queues",
                 )
         except (*connection.connection_errors, *connection.channel_errors) as exc:
-            away = isinstance(exc, connection.connection_errors)  # else a queue's key is something else now
+            away = isinstance(exc, connection.connection_errors)  # else a queue's key now holds another type
             log.warning(
                 "the broker %s: unfinished tasks return to their queues when the lease of %s ends: %s",
                 "is unreachable" if away else "refuses",
@@ -373,15 +373,15 @@ class Worker:
         threading.Thread(target=loop, name="gearmesh-heartbeat", daemon=True).start()
 
     def wear_out(self) -> None:
-        """Begin nothing more and set :attr:`worn_out`; then its owner should :meth:`finish` it and make another."""
+        """Begin no more tasks and set :attr:`worn_out`; the owner should then :meth:`finish` it and make another."""
         if not self.worn_out.is_set():
             self._executor.stop()
             self.worn_out.set()
 
     def finish(self, timeout: float) -> bool:
-        """Fetch nothing more, and give back jobs not begun; True if the others ended within ``timeout`` seconds.
+        """Fetch no more messages, and return those that have not begun; True if all tasks ended within ``timeout`` s.
 
-        May be called again; :meth:`stop` has to follow.
+        You may call it again; call :meth:`stop` after it.
         """
         self._take_no_more(timeout)
         return self._executor.join(timeout)
@@ -400,7 +400,7 @@ class Worker:
     def _connections(self, *, follows: bool = True) -> Callable[[], kombu.Connection]:
         """Return a function that makes connections to the broker; none is connected yet.
 
-        Of several brokers the intake chooses one, and the others follow: what it took is settled on the same broker.
+        The intake chooses one of several brokers, and the other parts follow, to settle its deliveries on that broker.
         """
         return lambda: connect(
             self.app.config,

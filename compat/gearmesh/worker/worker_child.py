@@ -28,7 +28,7 @@ class WorkerChild(ChildProcess):
     The process loads the app, and waits for :meth:`begin` before it connects to a server.
 
     Args:
-        spec: of the app.
+        spec: the app's MODULE:APP.
         on_exit: called when the process has ended.
         monitor: takes its reports.
         quiet: see :func:`.load_for`.
@@ -76,14 +76,14 @@ class WorkerChild(ChildProcess):
         self.scoreboard.close()
 
     def close(self) -> None:
-        """Release what belonged to the process, once its last report was taken."""
+        """Close the pipes of a process that has ended, once its last report was taken."""
         super().close()
         self._reports.join(LAST_REPORT_TIMEOUT_S)
 
     def guilty(self, code: int) -> bool:
         """Say whether a job brought the process down.
 
-        A SIGKILL may come from anybody, so it counts only where memory ran out or an isolated job had just begun.
+        Any program may send a SIGKILL, so it counts only if memory ran out or an isolated job had just begun.
         """
         board = self.scoreboard
         if code != -signal.SIGKILL or board.greedy or board.alone_for < IMMEDIATE_DEATH_S:

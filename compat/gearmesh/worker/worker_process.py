@@ -16,11 +16,11 @@ log = logging.getLogger("gearmesh.supervisor")
 
 
 class WorkerProcess(ManagedProcess[WorkerChild]):
-    """A managed process that runs tasks. The next one starts when what the last one held is settled.
+    """A managed process that runs tasks. The next one starts when the deliveries of the last one are settled.
 
     Args:
         start: starts a process.
-        heartbeater: sends its heartbeats, and settles what dead ones held.
+        heartbeater: sends its heartbeats, and settles the deliveries of dead processes.
         grace: seconds that running tasks get at the first signal.
         monitor: counts the processes.
     """
@@ -40,7 +40,7 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
 
         super().__init__("worker", begin, grace)
         self._heartbeater = heartbeater
-        #: The last process, until what it held is settled.
+        #: The last process, until its deliveries are settled.
         self._dead: tuple[WorkerChild, DeadChild] | None = None
 
     @property
@@ -58,7 +58,7 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         return pause
 
     def _after_exit(self, child: WorkerChild, code: int, signals: int) -> None:
-        """Have the heartbeater settle what the process held."""
+        """Have the heartbeater settle the deliveries of the process."""
         running = child.scoreboard.running
         overdue = [number for number in child.overdue if number in running]
         # Exit code 0 in the midst of a task: the task has ended the process.
@@ -85,6 +85,6 @@ class WorkerProcess(ManagedProcess[WorkerChild]):
         if not (death.settled or death.abandoned or gives_up):
             return False  # the heartbeater will wake the supervisor
         child.close()
-        child.scoreboard.close(keep=not death.settled)  # other workers' reapers settle what is not
+        child.scoreboard.close(keep=not death.settled)  # another worker's reaper reads it, if kept
         self._dead = None
         return True

@@ -113,7 +113,7 @@ def test_a_user_who_may_use_no_channels(redis_url: str, caplog: pytest.LogCaptur
                 server = ControlServer(app, cast(Any, None))
                 with caplog.at_level(logging.INFO, "gearmesh.supervisor"):
                     server.start()
-                    eventually(lambda: "this worker hears no requests" in caplog.text)
+                    eventually(lambda: "this worker receives no requests" in caplog.text)
                 server.stop()
         finally:
             client.execute_command("ACL", "DELUSER", "quiet")
