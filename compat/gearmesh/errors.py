@@ -100,7 +100,7 @@ class Unstorable(BackendError):
     """The backend can never take this state, or group meta, as it is. The worker then stores a FAILURE with the reason.
 
     Attributes:
-        uuid: the task's, or the group's.
+        uuid: the UUID of the task or the group.
         reason: the reason, without the UUID.
     """
 
@@ -123,7 +123,7 @@ class TaskFailed(ResultError):
 
     Attributes:
         uuid: the task's UUID.
-        error: the error text as stored, which may be Go's.
+        error: the error text as stored; a Go worker may have stored it.
         name: the task's name; ``""`` where it is not known.
         exception_type: the class of the exception in the worker, such as ``KeyError``. If it is not a built-in class,
             its module is in front: ``shop.errors.OutOfStock``. ``""``: it is not known, as for a failure in Go.

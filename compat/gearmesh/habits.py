@@ -292,7 +292,7 @@ def one_of(kind: type) -> str:
 
 
 def refuse(table: Mapping[str, str], thing: str, owner: object, name: str) -> NoReturn:
-    """Raise the AttributeError of ``owner``, which has no ``name``; to be called by its ``__getattr__``.
+    """Raise the AttributeError of ``owner``, which has no ``name``. Its ``__getattr__`` calls this.
 
     Raises:
         AttributeError: with the sentence of :func:`answer`. If ``name`` is a property, its own AttributeError.

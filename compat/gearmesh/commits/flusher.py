@@ -24,10 +24,10 @@ class _Step(msgspec.Struct, gc=False):
 
     Attributes:
         final: the group and the final state of its member that has not been counted yet.
-        outcome: None while it goes on.
-        asks: it asks if its chord's group is complete.
-        fires: it has won its trigger.
-        written: its states need not be written again, if the flush breaks off after something was sent.
+        outcome: None while the step goes on.
+        asks: the step asks if its chord's group is complete.
+        fires: the step has won its trigger.
+        written: its states need not be written again, if the flush breaks off after messages were sent.
     """
 
     commit: Commit
@@ -105,7 +105,7 @@ class Flusher:
         """
         steps = [_Step(commit) for commit in commits]
         present = self._present(steps)
-        # The broker redelivers a lost delivery, and the rest is done then. Now only its result is written, if any.
+        # The broker redelivers a lost delivery, and that delivery does the rest. Now write only a final state.
         states = [
             state for step in present for state in step.commit.states if step.outcome is None or state.final
         ]

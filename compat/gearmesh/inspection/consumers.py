@@ -17,7 +17,7 @@ def last_heard(consumer: ConsumerReport) -> str:
 
 
 def silence_of(consumer: ConsumerReport, lease: float) -> str:
-    """Explain the silence of a consumer, and the future of its deliveries; ``""``: it is not silent.
+    """Explain why a consumer is silent, and when another worker takes over its deliveries; ``""``: it is not silent.
 
     ``lease``: seconds.
     """

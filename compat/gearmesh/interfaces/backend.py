@@ -129,7 +129,7 @@ class CountsMembers(Protocol):
     def gather(
         self, group_uuid: str, members: int, by: str, again: bool, own: TaskState | None = None
     ) -> bool:
-        """Claim the states of all members for the member ``by``; True for no more than one member at a time.
+        """Claim the states of all members for the member ``by``; True for at most one member at a time.
 
         Args:
             group_uuid: the group.

@@ -1,8 +1,8 @@
 """Protocols for readers that page through everything with bounded work, such as a dashboard.
 
 A walk visits a store in steps. It begins with the cursor ``""``; each step gives the cursor of the next one, and ``""``
-after the last. All that is there during the whole walk is visited at least once; an entry that comes or goes meanwhile
-may be missed. A step reads about ``count`` entries of the store, however many of them are found.
+after the last. A walk visits each entry that is there all the time at least once; it may miss an entry that comes or
+goes meanwhile. A step reads about ``count`` entries of the store, however many of them it returns.
 """
 
 from __future__ import annotations

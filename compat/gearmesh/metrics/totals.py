@@ -22,8 +22,8 @@ class Totals:
     threads.
 
     Attributes:
-        tasks: by task, queue and outcome.
-        queues: by queue.
+        tasks: the counts by task, queue and outcome.
+        queues: the counts by queue.
         batches, flushes, round_trips: histograms.
         stalls, reconnects, recovered, restarts: counts.
         latest: the last report of each process that lives, by its consumer's name.

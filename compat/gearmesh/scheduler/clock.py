@@ -17,7 +17,7 @@ _MAX_CLOCK_READ_NS: Final = 50_000_000
 
 
 class Now(NamedTuple):
-    """A moment on two clocks, in nanoseconds: the wall clock, which may be set; and one that only goes on."""
+    """A moment on two clocks, in nanoseconds: the wall clock, which may be set, and the steady clock, which may not."""
 
     wall: int
     steady: int

@@ -22,7 +22,7 @@ log = logging.getLogger("gearmesh.worker")
 
 
 class AsyncExecutor:
-    """Runs ``async def`` tasks on one loop, ``slots`` at a time; ``def`` tasks in at most 8 threads beside it.
+    """Runs ``async def`` tasks on one loop, ``slots`` at a time, and ``def`` tasks in at most 8 further threads.
 
     Args:
         slots: coroutines that run at a time.

@@ -27,7 +27,7 @@ from gearmesh.worker.options import WorkerOptions
 
 __all__ = ["AppImportError", "load_app", "load_for"]
 
-#: The folders of Python's own code and of gearmesh's, which is not the user's.
+#: The folders of Python's own code and of gearmesh's: their frames are not the user's.
 _LIBRARIES: Final = (
     "<frozen ",
     *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")},

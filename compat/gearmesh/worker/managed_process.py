@@ -1,4 +1,4 @@
-"""Child processes that the supervisor starts again when they end."""
+"""Child processes that the supervisor replaces when they end."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ class WorkerOptions:
     """Holds the settings of one ``gearmesh worker``.
 
     Attributes:
-        concurrency: the number of tasks that run at a time; 1 or more. The pool ``"processes"`` has one process for
-            each.
+        concurrency: the number of tasks that run at a time; 1 or more. With the pool ``"processes"``, the number of
+            processes.
         pool: ``"threads"``; ``"asyncio"``: ``async def`` tasks on one loop; or ``"processes"``.
         soft_limit: seconds after which a task without a soft limit of its own is told to end; None or 0: never.
         hard_limit: seconds after which a task without a hard limit of its own is killed with its process; None or 0:

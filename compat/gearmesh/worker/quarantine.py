@@ -15,7 +15,7 @@ from gearmesh.worker.job_table import JobTable
 
 __all__ = ["MAX_CRASHES", "Quarantine"]
 
-#: A message is dead-lettered after so many deaths of processes in which it ran alone.
+#: The number of deaths of processes in which a message ran alone, after which the message is dead-lettered.
 MAX_CRASHES = 3
 
 #: From this crash count on, a message lets others go first. One kill that may have another cause (a quarter) is not

@@ -15,7 +15,7 @@ __all__ = ["StopSignals", "leaving_at_signals", "signals_to_stop"]
 def signals_to_stop() -> list[signal.Signals]:
     """Return SIGINT, SIGTERM and SIGHUP: a terminal that closes sends the last one.
 
-    SIGHUP is left out if the process does not die of it: ``nohup`` has it ignored, and an app may handle it.
+    SIGHUP is left out if the process would not die of it: under ``nohup`` it is ignored, and an app may handle it.
     """
     ends = signal.getsignal(signal.SIGHUP) in (signal.SIG_DFL, _leave)
     return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if ends else [])]
@@ -25,7 +25,7 @@ def signals_to_stop() -> list[signal.Signals]:
 def leaving_at_signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise SystemExit in the block, as SIGINT raises KeyboardInterrupt: clean-up code runs.
 
-    A :class:`StopSignals` made in the block gets the signals in its stead. To be used in the main thread.
+    A :class:`StopSignals` that is made in the block gets the signals instead. Use this in the main thread.
     """
     numbers = [number for number in signals_to_stop() if number is not signal.SIGINT]
     before = {number: signal.signal(number, _leave) for number in numbers}

@@ -76,7 +76,7 @@ class Worker:
             :exc:`~gearmesh.errors.SoftLimitExceeded`. None or 0: no limit.
         hard_limit: the hard limit in seconds of tasks that set none, at which the process is killed; only with the pool
             ``"processes"``.
-        max_tasks: the number of tasks after which the worker begins no more and sets ``worn_out``; None: never.
+        max_tasks: the number of tasks after which the worker sets ``worn_out`` and begins no further ones; None: never.
         task_log_limit: the number of tasks a second that get log lines of their own, see :class:`~.task_log.TaskLog`;
             0: all.
         scoreboard: the memory in which the worker shows its supervisor which tasks run. The pool ``"processes"`` needs
@@ -197,7 +197,7 @@ class Worker:
         self._choice.use(index)
 
     def pause(self, queues: Sequence[str], tasks: Sequence[str]) -> None:
-        """Begin no task that is in one of these queues or has one of these names, until the next call."""
+        """Pause these queues and tasks, and no others, until the next call."""
         self._pauses.set(queues, tasks)
         self._intake.fetch_if_room()
 
