@@ -105,7 +105,7 @@ def test_the_story_of_a_task_whose_consumer_is_silent(
     )
     assert (
         f"the consumer {holder.name}, which is known to be dead: its process has ended. A worker of the queue takes "
-        "over what it holds: on the same machine within 2 s, on another one after a lease (30 s)." in dead
+        "over its messages: on the same machine within 2 s, on another one after a lease (30 s)." in dead
     )
 
 
