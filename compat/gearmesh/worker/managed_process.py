@@ -19,11 +19,11 @@ log = logging.getLogger("gearmesh.supervisor")
 STEADY_RUN_S = 60.0
 #: The longest wait, in seconds, before a process that failed is started again.
 MAX_RESTART_DELAY_S = 30.0
-#: Seconds beyond the grace time in which a worker ends, whatever its processes and its servers do.
+#: Seconds after the grace time within which a worker ends, even if its processes or its servers do not respond.
 STOP_DELAY_S = 10.0
-#: Of these, seconds before a process that does not end is killed.
+#: Seconds after the grace time at which the supervisor kills a process that has not ended.
 KILL_DELAY_S = 7.0
-#: Of these, seconds for which the supervisor waits until the broker has taken back what the process held.
+#: Seconds after the grace time up to which the supervisor waits for the broker to take back a process's deliveries.
 SETTLE_DELAY_S = 8.5
 
 P = TypeVar("P", bound=ChildProcess)
@@ -115,9 +115,9 @@ class ManagedProcess(Generic[P]):
             self._delay_restart(child, code)
 
     def _settled(self, signals: int, now: float) -> bool:
-        """Say whether the next process may start, since the deliveries of the last one are settled.
+        """Say whether the deliveries of the last process are settled.
 
-        At :data:`SETTLE_DELAY_S` it may start in any case.
+        If not, the supervisor waits, but not beyond :data:`SETTLE_DELAY_S`.
         """
         return True
 

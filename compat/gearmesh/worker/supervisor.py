@@ -42,7 +42,7 @@ log = logging.getLogger("gearmesh.supervisor")
 
 #: Seconds between two checks of hard limits, if any task has one.
 DEADLINE_CHECK_INTERVAL_S = 0.1
-#: Seconds that the heartbeater has to end: at most, and at least, even if the worker should have ended by now.
+#: The most and the fewest seconds that the heartbeater has to end. It has the fewest even if the worker is late.
 MAX_CLOSE_S, MIN_CLOSE_S = 5.0, 0.5
 
 
