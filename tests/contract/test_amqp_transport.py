@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import amqp
 import kombu
@@ -28,6 +29,7 @@ from gearmesh.transports.amqp.topology import RUNGS_MS, round_up
 from gearmesh.transports.registry import connect as connect_app
 from gearmesh.transports.registry import open_connection
 from gearmesh.urls import AMQPTarget, parse
+from gearmesh.web.broker_reader import BrokerReader
 from gearmesh.wire.codec import decode
 from gearmesh.wire.names import amqp_dead, amqp_due
 
@@ -84,6 +86,23 @@ class TestAMQPTransport(TransportContract):
             channel.basic_publish(amqp.Message("x", expiration=str(1 + n % 4)), "", queue)
             channel.pending(queue)
             channel.queue_declare(queue, passive=True)
+
+
+def test_the_dashboard_asks_seldom_for_missing_queues(rabbitmq_server: RabbitServer, amqp_url: str) -> None:
+    """RabbitMQ logs an error for each such question, and an open page asks every two seconds."""
+    with App(amqp_url, "null") as app:
+        reader = BrokerReader(app)
+        queues = ("never-dead", "asked-last")
+        for queue in (queues[0], queues[0], queues[0], queues[1]):
+            assert (
+                reader.change(lambda channel, queue=queue: channel.count(queue)).dead == 0
+            )  # change: no cache
+        reader.close()
+    errors = [
+        f"no queue '{amqp_dead(queue)}' in vhost '{urlsplit(amqp_url).path[1:]}'".encode() for queue in queues
+    ]
+    log = eventually(lambda: errors[1] in (log := rabbitmq_server.log()) and log)
+    assert log.count(errors[0]) == 1
 
 
 class TestSilence(TransportFixtures):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import kombu
 
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: Seconds for which the end of the dashboard waits for a question that is asked.
 CLOSE_TIMEOUT_S = 1.0
+#: Seconds after which RabbitMQ is asked again for a missing queue of dead letters: it logs an error each time.
+MISSING_TTL_S: Final = 30.0
 
 
 class BrokerAbilities:
@@ -121,7 +123,7 @@ class BrokerReader:
         """Ask; a connection that broke while nobody looked is replaced once."""
         with self._lock:
             fresh = self._channel is None
-            connection = self._connection or connect(self._app.config)
+            connection = self._connection or connect(self._app.config, missing_ttl=MISSING_TTL_S)
             try:
                 if self._channel is None:
                     self._connection = connection

@@ -48,7 +48,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
     stay unacked when the channel closes, until they are settled), ``lease`` (seconds without a drain or a heartbeat
     after which the deliveries go back), ``heartbeats`` (False: the consumer lives as long as its process), ``amqp``
     (Machinery's settings), ``default_queue``, ``queue_order`` (see
-    :data:`~gearmesh.transports.queue_order.QueueOrder`), ``patience`` (seconds to wait for RabbitMQ's answers).
+    :data:`~gearmesh.transports.queue_order.QueueOrder`), ``patience`` (seconds to wait for RabbitMQ's answers),
+    ``missing_ttl`` (seconds for which a missing queue of dead letters counts as empty without being asked for).
     """
 
     connection: AMQPConnection

@@ -88,6 +88,9 @@ class Inspector:
         self.poison_records = poison_records
         self.rates = rates
         self._barrier = barrier
+        self._missing_ttl_s = float(link.options.get("missing_ttl", 0.0))
+        #: queue -> monotonic time until which its missing queue of dead letters is not asked for
+        self._without_dead: dict[str, float] = {}
 
     def heartbeat(self, consumer: str, queues: Iterable[str]) -> None:
         """Record a sign of life of a consumer of this process. RabbitMQ itself notices when another process is gone."""
@@ -189,8 +192,17 @@ class Inspector:
         with self.link.lock:
             declarer = self.link.declarer
             pending, consumers = declarer.look(queue) or (0, 0)
-            dead = declarer.count(amqp_dead(queue)) or 0
+            dead = self._count_dead(queue)
         return QueueCounts(queue=queue, pending=pending, dead=dead, consumers=consumers)
+
+    def _count_dead(self, queue: str) -> int:
+        """Count the dead letters. RabbitMQ logs an error each time that it is asked for a missing queue."""
+        if time.monotonic() < self._without_dead.get(queue, 0.0):
+            return 0
+        count = self.link.declarer.count(amqp_dead(queue))
+        if count is None:
+            self._without_dead[queue] = time.monotonic() + self._missing_ttl_s
+        return count or 0
 
     def parked(self, queue: str, limit: int) -> list[ParkedMessage]:
         """List parked messages as :class:`gearmesh.interfaces.transport.SupportsParkedListing` says, but without those
