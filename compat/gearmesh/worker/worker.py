@@ -211,7 +211,7 @@ class Worker:
         return self._jobs.running()
 
     def start(self, timeout: float | None = 10.0) -> Worker:
-        """Begin, in threads of its own, and wait until it consumes.
+        """Begin, in threads of its own, and wait until it consumes. After :meth:`stop` nothing happens.
 
         Args:
             timeout: seconds to wait for that; None: do not wait.
@@ -221,7 +221,7 @@ class Worker:
             Exception: the error that ended the intake, if it was not a lost connection.
         """
         with self._lock:
-            if not self._started:
+            if not self._started and not self._stopped.is_set():
                 self._started = True
                 self._executor.start()
                 events = _Events(self)
@@ -230,7 +230,7 @@ class Worker:
                 self._unwatch = self.app.revocations.watch(self._on_revoked)
                 if self.app.config.watched:
                     self.app.watch_config()
-        if timeout is not None:
+        if timeout is not None and self._started:
             self._wait_until_ready(timeout)
         return self
 
@@ -245,7 +245,9 @@ class Worker:
                 )
 
     def run(self) -> None:
-        """Work until :meth:`stop` is called by another thread or a signal handler.
+        """Work until another thread calls :meth:`stop`, also one that a signal handler has started.
+
+        The handler itself must not call it: it may have interrupted a call that :meth:`stop` waits for.
 
         Raises:
             Exception: the error that ended the intake, if it was not a lost connection.

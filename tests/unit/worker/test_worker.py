@@ -130,6 +130,9 @@ def test_it_stops_before_it_starts(app: App) -> None:
     worker = Worker(app)
     assert worker.stop()
     assert worker.stop()
+    before = set(threading.enumerate())
+    worker.run()
+    assert set(threading.enumerate()) == before, "it begins nothing that nobody would end"
 
 
 def test_run_ends_with_stop(app: App) -> None:
