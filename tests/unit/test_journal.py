@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,21 @@ def test_a_long_file_is_written_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert path.stat().st_size < 6000
     assert [each.delivery.id for each in journal_of("me").read()] == [1]
+
+
+def test_only_old_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    idle, dead, young = (journal_of(name) for name in ("idle", "dead", "young"))
+    for journal in (idle, dead, young):
+        journal.add([held(1)])
+    for journal in (dead, young):
+        assert journal._file is not None
+        os.close(journal._file)  # as the kernel does when the process dies
+    day_ago = time.time() - module.JOURNAL_TTL_S - 1
+    for journal in (idle, dead):
+        (file,) = tmp_path.rglob(journal._name)
+        os.utime(file, (day_ago, day_ago))
+    journal_of("new").add([held(1)])
+    left = {name: len(journal_of(name).read()) for name in ("idle", "dead", "young", "new")}
+    assert left == {"idle": 1, "dead": 0, "young": 1, "new": 1}
+    idle.add([held(2)])
+    assert len(journal_of("idle").read()) == 2

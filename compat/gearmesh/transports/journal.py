@@ -6,6 +6,7 @@ Without the file, the deliveries would wait until their leases end, and no proce
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import time
@@ -22,7 +23,7 @@ __all__ = ["Journal"]
 
 #: Bytes above which the journal rewrites its file, so that the file has only the deliveries that are still held.
 MAX_JOURNAL_BYTES: Final = 4_000_000
-#: Seconds without a write after which another process removes a file that no supervisor has removed.
+#: Seconds without a write after which another process removes a dead process' file that no supervisor has removed.
 JOURNAL_TTL_S: Final = 86400.0
 
 
@@ -129,7 +130,10 @@ class Journal(Generic[H]):
         folder.mkdir(mode=0o700, exist_ok=True)
         _sweep(folder)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(folder / self._name, flags, 0o600)
+        file = os.open(folder / self._name, flags, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)  # shows that this process lives
+        return file
 
     def _folder(self, *, make: bool = False) -> Path | None:
         """Return the folder of the transport's journals; None: there is no safe one."""
@@ -138,7 +142,10 @@ class Journal(Generic[H]):
 
 
 def _sweep(folder: Path) -> None:
+    """Remove the old files of dead processes. A worker that was idle for long still has its file open."""
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process has removed it
+        with contextlib.suppress(OSError):  # another process has removed it, or holds its lock
             if time.time() - path.stat().st_mtime > JOURNAL_TTL_S:
-                path.unlink()
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()

@@ -23,7 +23,7 @@ from gearmesh.transports.sqs.client import SQSClient
 from gearmesh.transports.sqs.commit_engine import MessageReturner
 from gearmesh.transports.sqs.deleter import delete
 from gearmesh.transports.sqs.errors import SQSRefused, SQSUnavailable
-from gearmesh.transports.sqs.message import OutgoingMessage, deduplication_id, text_of
+from gearmesh.transports.sqs.message import MAX_HIDDEN_S, OutgoingMessage, deduplication_id, text_of
 from gearmesh.transports.sqs.queues import SQSQueue
 from gearmesh.transports.sqs.receiver import ReceiveSettings, receive
 from gearmesh.transports.sqs.sender import send
@@ -37,8 +37,6 @@ __all__ = ["Inspector"]
 READ_HIDDEN_S: Final = 60
 #: Number of dead letters that are read in a second at least: if there are many, they are hidden for longer.
 MIN_LETTERS_PER_S: Final = 50
-#: The longest time for which SQS hides a message, in seconds.
-MAX_HIDDEN_S: Final = 43_200
 #: Seconds that a request for these messages waits. With 0, SQS asks only some of its servers.
 READ_WAIT_S: Final = 1
 #: Seconds for which a dead process's messages are assumed to be hidden still, unless half their timeout is shorter.
