@@ -1,10 +1,10 @@
-"""Numbers on a local server: publishing, working, latency, memory; with what they are compared to in the same run.
+"""Benchmarks on a local server: publishing, working, latency, memory, each beside a comparison from the same run.
 
     python tests/benchmarks/bench.py [suite|redis|amqp|celery|dynamodb|sqs|pubsub|producers|watched] [--tasks 20000]
         [--backlog 200000] [--rounds 3] [--only delay] [--write]
 
-``suite`` has all task queues take turns in one run, and says which of the project's targets are met; ``--write`` writes
-``docs/benchmarks``.
+``suite`` has all task queues take turns in one run, and shows which of the project's targets are met; ``--write``
+writes ``docs/benchmarks``.
 
 With GEARMESH_PEER naming a Machinery process, it works the same tasks on the same server for comparison.
 """

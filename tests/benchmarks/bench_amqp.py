@@ -50,7 +50,7 @@ class AMQPBench:
             with self.fresh(self.results) as (app, _):
                 stored.append(publish(app, self.tasks))
         limit = statistics.median(limits)
-        report("what RabbitMQ takes: bytes made beforehand", f"{limit:,.0f} /s")
+        report("a bare client with prepared messages", f"{limit:,.0f} /s")
         for name, rates in (
             ("no results", alone),
             ("no results, 2 processes", together),
@@ -58,7 +58,7 @@ class AMQPBench:
         ):
             rate = statistics.median(rates)
             report(f"publish in batches, {name}", f"{rate:,.0f} /s")
-            report("  of what RabbitMQ takes", f"{rate / limit:.2f}")
+            report("  share of the bare client's rate", f"{rate / limit:.2f}")
         with self.fresh(self.results) as (app, _):
             report("publish one by one, results in Redis", f"{self.one_by_one(app, 1000):,.0f} /s")
         ours: dict[int, float] = {}
@@ -140,7 +140,7 @@ class AMQPBench:
                 return sent / (time.perf_counter() - start)
 
     def alone(self, count: int) -> float:
-        """One persistent message after another, each confirmed, by a bare client: nobody who waits can be quicker."""
+        """Return the rate of a bare client that waits for the confirm of each persistent message: the upper limit."""
         with self.fresh("null") as (app, vhost):
             publish(app, 1)
             host = f"127.0.0.1:{self.server.port}"

@@ -23,12 +23,12 @@ PROCESSES = 2
 DBS = {"stock": 5, "bridge": 6}
 #: Calls in one turn of publishing, and turns of each in a round.
 TURN, TURNS = 200, 10
-#: Round trips of which the median is told.
+#: The number of round trips, of which the benchmark reports the median.
 TRIPS = 300
 
 
 class CeleryBench:
-    """Publishing and working of both, and Go's wait for a Celery task where a peer is named.
+    """Publishing and working of both, and Go's wait for a Celery task if the environment names a peer.
 
     A rate of working is taken between 90 % and 10 % of the backlog, so that starting does not count.
     """
@@ -62,7 +62,7 @@ class CeleryBench:
         report("    in how many of them it was 1 or more", f"{sum(r >= 1 for r in ratios)} of {len(ratios)}")
 
     def publish(self) -> None:
-        """Both publishers live side by side and take short turns: what else the machine does meets both alike."""
+        """Measure both publishers in short turns, so that other load of the machine slows both equally."""
         rates: dict[str, list[float]] = {how: [] for how in DBS}
         spent: dict[str, list[float]] = {how: [] for how in DBS}
         with ExitStack() as stack:
@@ -144,7 +144,7 @@ class CeleryBench:
         report(f"Go → Celery → Go, {pool}, p50", f"{times[TRIPS // 2]:.2f} ms")
         report("  p99", f"{times[TRIPS * 99 // 100]:.2f} ms")
 
-    # -- what both share
+    # -- parts of both
 
     def url_of(self, how: str) -> str:
         return f"{self.url.rsplit('/', 1)[0]}/{DBS[how]}"
@@ -175,7 +175,9 @@ class CeleryBench:
             process.terminate()
             try:
                 process.wait(5)
-            except subprocess.TimeoutExpired:  # it may wait for its pool for ever, on its own transport too
+            except (
+                subprocess.TimeoutExpired
+            ):  # Celery may wait for its pool without end, also on its own transport
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(5)
 

@@ -1,4 +1,4 @@
-"""Numbers on DynamoDB Local, beside what boto3's own calls reach in the same run."""
+"""Benchmarks on DynamoDB Local, beside the rates of boto3's own calls in the same run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DynamoDBBench:
             # The best rounds are those that the rest of the machine disturbed least.
             mine, other = (max(rates) for rates in zip(*pairs, strict=True))
             report(name, f"{mine:,.0f} /s")
-            report("  of what boto3 reaches", f"{mine / other:.2f}")
+            report("  share of boto3's rate", f"{mine / other:.2f}")
         backend.close()
         self.tables.delete()
         self.pool.shutdown()
@@ -65,7 +65,7 @@ class DynamoDBBench:
     def pair(
         self, ours: Callable[[], Any], theirs: Callable[[], Any], ours_first: bool
     ) -> tuple[float, float]:
-        """Both rates; the server is slower for whoever comes after other work, so they take turns."""
+        """Return both rates. The server is slower for the second of the two, so the caller alternates the order."""
         if ours_first:
             return self.rate(ours), self.rate(theirs)
         other = self.rate(theirs)

@@ -1,4 +1,4 @@
-"""Numbers on a Pub/Sub emulator, beside what google-cloud-pubsub's own batch calls reach in the same run."""
+"""Benchmarks on a Pub/Sub emulator, beside the rates of google-cloud-pubsub's own batch calls in the same run."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ WORKERS: tuple[tuple[str, Sequence[str], int], ...] = (
 
 
 class Breadth:
-    """Measures what the other parts of the suite leave out, each once a turn."""
+    """Measures the remaining parts of gearmesh, each once a turn."""
 
     def __init__(self, url: str, tasks: int) -> None:
         self.url, self.tasks = url, tasks

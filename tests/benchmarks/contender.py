@@ -1,4 +1,4 @@
-"""A task queue as the suite sees it: programs that publish and wait, a worker, and a count of what waits."""
+"""A task queue as the suite sees it: programs that publish and wait, a worker, and the number of waiting messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATIENCE_S = 120
 
 
 class Broken(Exception):
-    """A contender did not do what it was asked for."""
+    """A contender did not run the tasks that it got."""
 
 
 class Contender:

@@ -16,7 +16,7 @@ def apart(client: redis.Redis, caller: int = 0) -> Iterator[None]:
     """Bind Redis to one processor and a caller's main thread to another one while the block runs.
 
     If the system happens to run both on the same processor, a round trip takes half the time, since no other processor
-    has to be woken. Which of the two happens is chance, and it lasts for a whole measurement.
+    has to be woken. The system decides this by chance, and keeps to it for a whole measurement.
 
     Args:
         client: of the Redis that is called; it runs on this machine.

@@ -83,7 +83,7 @@ class RedisCost:
     def until_worked(self, count: int) -> None:
         while self.redis.llen(QUEUE):
             time.sleep(0.02)
-        time.sleep(0.2)  # what is held is settled by now
+        time.sleep(0.2)  # by now the worker has settled the messages that it held
 
     def spent(self) -> float:
         """Seconds of CPU that redis-server has used."""

@@ -47,10 +47,10 @@ def ready_seconds(url: str) -> float:
 
 @contextmanager
 def _compiled() -> Iterator[dict[str, str]]:
-    """Yield an environment whose interpreters keep what they compile.
+    """Yield an environment whose interpreters keep their compiled modules.
 
-    pip compiles what it installs. A benchmark that runs from a source tree, or with ``PYTHONDONTWRITEBYTECODE``, would
-    measure the compiler.
+    pip compiles the modules that it installs. A benchmark that runs from a source tree, or with
+    ``PYTHONDONTWRITEBYTECODE``, would measure the compiler.
     """
     with TemporaryDirectory() as folder:
         yield {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}

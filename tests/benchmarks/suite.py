@@ -1,10 +1,10 @@
-"""All task queues in one run, by turns: ratios first, since rates are those of the machine and its mood.
+"""All task queues in one run, by turns: ratios first, since rates depend on the machine and its other load.
 
     tox -e bench
     python tests/benchmarks/bench.py suite [--tasks 20000] [--rounds 5] [--write]
 
-Each round measures every contender once, so that all meet the same mood; the medians of the rounds are what counts.
-``GEARMESH_PEER`` names a Machinery worker, which takes part then. ``--write`` writes ``docs/benchmarks``.
+Each round measures every contender once, so that other load slows all of them equally; the report has the medians of
+the rounds. ``GEARMESH_PEER`` names a Machinery worker, which takes part then. ``--write`` writes ``docs/benchmarks``.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Suite:
         for name in self.figures.names():
             report(name, f"{self.figures.median(name):,.2f}")
 
-    # -- gearmesh by itself, each beside what it is compared with
+    # -- gearmesh by itself, each number beside its comparison
 
     def producers(self) -> None:
         bench = ProducerBench(self.url, self.tasks, self.rounds)

@@ -1,4 +1,4 @@
-"""A Celery app that is asked as a peer is: what the table's requests mean in Celery's words."""
+"""A Celery app behind the interface of a peer: translates the table's requests into calls of Celery."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class CeleryClient:
         states = bridge_of(self._app).backend.read(ids)
         stored = [one for state in states if state is not None for one in state.Results or ()]
         values = [load(one.Type, one.Value) for one in stored]
-        # What Celery gives is what is stored: nothing for none, a value, or a list of several.
+        # Celery returns None for no stored result, the value of a single one, and a list of several.
         assert value in (values, values[0] if values else None)
         return {
             "Results": [json.loads(bytes(one.Value)) for one in stored],

@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @dataclass(frozen=True)
 class Place:
-    """A broker with a Celery worker and a peer. ``store``: the URL of a Redis for what tasks note."""
+    """A broker with a Celery worker and a peer. ``store``: the URL of the Redis in which tasks leave notes."""
 
     url: str
     store: str
@@ -108,14 +108,14 @@ class Place:
 
 @pytest.fixture(scope="session")
 def bridge_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
-    """A Redis that nobody flushes, with a database for everyone. (Skips where the run's Redis does.)"""
+    """A Redis that no test flushes, with a database for each user. (Skips if the run has no Redis.)"""
     with RedisServer(args=["--databases", str(DATABASES)]) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def fresh_redis(bridge_redis: RedisServer) -> Callable[[], str]:
-    """Gives URLs of databases that nobody has used."""
+    """Gives URLs of unused databases."""
     numbers = itertools.count()
     return lambda: bridge_redis.url_of(next(numbers))
 
@@ -124,7 +124,7 @@ def fresh_redis(bridge_redis: RedisServer) -> Callable[[], str]:
 def broker_of(
     request: pytest.FixtureRequest, fresh_redis: Callable[[], str]
 ) -> Callable[[Way], tuple[str, str, str]]:
-    """Gives the URLs of a broker that nobody has used, of its result backend, and of a Redis."""
+    """Gives the URLs of an unused broker, of its result backend, and of a Redis."""
 
     def make(way: Way) -> tuple[str, str, str]:
         store = fresh_redis()

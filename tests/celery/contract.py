@@ -23,7 +23,7 @@ _SCALARS: Final = (
     "float32", "float64", "string",
 )  # fmt: skip
 
-#: The contract's tasks, and the Go types of what they take: the manifest of a client.
+#: The contract's tasks, and the Go types of their arguments: the manifest of a client.
 ARGS: Final[dict[str, tuple[str, ...]]] = {
     **{f"echo_{name}": (name,) for name in _SCALARS},
     **{f"echo_{name}s": (f"[]{name}",) for name in _SCALARS},

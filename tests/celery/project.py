@@ -1,4 +1,4 @@
-"""An ordinary Celery project, for the workers and clients of these tests. Where it runs is said by the environment."""
+"""An ordinary Celery project, for the workers and clients of these tests. Environment variables name its servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from celery import Celery, Task, group
 from gearmesh.celery import GoTask, configure
 from gearmesh.types import Int32, Json
 
-#: What the peer runs; its workers listen to this queue.
+#: The queue of the peer's workers, and the tasks that they run.
 GO_QUEUE = "go_tasks"
 GO_TASKS: dict[str, Any] = {
     **dict.fromkeys(

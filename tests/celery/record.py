@@ -1,4 +1,7 @@
-"""Makes ``recordings.json``: what a Celery producer hands to its transport. ``python -m tests.celery.record``."""
+"""Records the messages that a Celery producer gives to its transport: ``python -m tests.celery.record``.
+
+The result is ``recordings.json``.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from gearmesh.wire.codec import encode
 
 
 class Recorder(Channel):  # type: ignore[misc]
-    """Keeps what it is given to send."""
+    """Keeps each message instead of sending it."""
 
     seen: list[dict[str, Any]] = []  # noqa: RUF012
 

@@ -1,4 +1,4 @@
-"""The interop suite's table of scenarios with a Celery app at one end: what is asked, and what is another answer."""
+"""The interop suite's table of scenarios with a Celery app at one end, and the answers that differ there."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ _WORKER: Mapping[str, Other] = {
     "chord whose callback fails": Other(_UNTYPED, {0: ok(1, types=["int64"])}),
 }
 #: With a Celery client.
-_REFUSED = "what Go could not run is refused where it is sent"
+_REFUSED = "the sender refuses a call that Go could not run"
 _CLIENT: Mapping[str, Other] = {
     "headers": Other("only text and bool cross", {0: ok('with_ctx|{"b":"x"}|1')}),
     "chord whose callback fails": Other(
-        "Celery gives the callback's error to who waits, and what Go could not take is not sent",
+        "Celery raises the callback's error in the waiting client, and a call that Go could not run is not sent",
         {0: _failed("ChordError", f"Callback error: NotForGo({_MISTYPED!r})")},
     ),
     "too many arguments": Other(_REFUSED, {0: err("task 'echo_int64' was given 2 arguments; it takes 1")}),
@@ -103,7 +103,7 @@ def steps_for(scenario: Scenario, celery: End, other: Side, broker: str) -> list
     if celery == "client":
         steps = scenario.steps_for("python", other)
         if scenario.name == "custom queue":
-            # Where no queue is named it is that of go_tasks, whoever goes on: not that of the worker before.
+            # A step without a queue goes to the queue in go_tasks, not to the queue of the worker that sends it.
             first, *more = steps
             followed = [replace(step, until=True) for step, _ in more if step.ask["Op"] == "state"]
             return [first, *((step, {"State": "SUCCESS"}) for step in followed)]

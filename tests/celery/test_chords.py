@@ -1,8 +1,8 @@
-"""Many chords at once, with members of both sides: every callback exactly once.
+"""Many chords at once, with members of both sides: every callback runs exactly once.
 
-But for Go's own doubles: on MongoDB a Go worker does not look whether it got the trigger, on Memcache it does not
-compare (docs/reference/backends.md). There each callback comes at least once, and what comes more often is counted
-and printed.
+Go itself sends some callbacks twice: on MongoDB a Go worker does not check whether it got the trigger, and on Memcache
+it writes without a compare-and-swap (docs/reference/backends.md). There each callback must run at least once, and the
+test counts and prints the doubles.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNGUARDED = ("memcache", "mongodb")
 
 
 class Callbacks:
-    """Half of the callbacks are run by Celery and counted in Redis; those for Go wait where nobody reads."""
+    """Celery runs half of the callbacks and counts them in Redis; those for Go wait in a queue that no worker reads."""
 
     def __init__(self, place: Place, key: str) -> None:
         self._place = place

@@ -1,4 +1,4 @@
-"""A Celery app among Machinery's programs: calls, failures, workflows, both ways, whoever is in Go's place."""
+"""A Celery app among Machinery's programs: calls, failures and workflows in both directions, for each peer."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_go_s_retry_count_counts_in_celery(place: Place, key: str) -> None:
 
 
 def _note(place: Place, key: str) -> dict[str, Any]:
-    """A task that notes what it was given besides: an error's text is put first."""
+    """Return a task that notes its last arguments; a failed task's error text comes before them."""
     return sig("note_last", arg("string", place.store), arg("string", key))
 
 

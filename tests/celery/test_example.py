@@ -1,4 +1,4 @@
-"""``examples/celery_app``: the diff applies, and what joined works."""
+"""``examples/celery_app``: the diff applies, and the changed project works."""
 
 from __future__ import annotations
 

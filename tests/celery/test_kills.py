@@ -1,4 +1,4 @@
-"""Celery workers are killed, and Redis or RabbitMQ goes away: what is lost, and what is not."""
+"""Celery workers are killed, and Redis or RabbitMQ stops: the tasks that are lost, and those that must not be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def notes(store: str) -> Iterator[Any]:
 
 @pytest.fixture(params=["redis", "amqp"])
 def broker(request: pytest.FixtureRequest, fresh_redis: Callable[[], str]) -> str:
-    """The URL of a broker that nobody has used."""
+    """The URL of an unused broker."""
     return fresh_redis() if request.param == "redis" else str(request.getfixturevalue("amqp_url"))
 
 
@@ -115,7 +115,7 @@ def test_rabbitmq_is_restarted(
 
 
 def test_what_is_lost_with_celery_s_default(broker: str, store: str, notes: Any, key: str) -> None:
-    """Acknowledged when they begin: what ran is lost, and nothing else; a task a process at most."""
+    """Tasks are acknowledged when they begin, so a kill loses the running ones only: at most one for each process."""
     load = Load(broker, notes, store, key)
     with worker(broker, store, EARLY) as first:
         eventually(lambda: load.done() > 20)

@@ -1,4 +1,4 @@
-"""The translation between Celery's message and a Signature: laws for all, and what was recorded of Celery."""
+"""The translation between Celery's message and a Signature: laws for all messages, and recordings of Celery."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def go_signatures(draw: Any, depth: int = 2) -> Signature:
 @law
 @given(go_signatures())
 def test_what_go_sends_goes_on_as_it_was(sig: Signature) -> None:
-    """A task of Go's that Celery sends again (a retry) is the same to Go, but for what Celery puts apart."""
+    """A retry by Celery of a task from Go is the same to Go, except for the header that Celery adds."""
     sent = over_the_wire(to_wire(from_wire(sig), queue=sig.RoutingKey))
     apart = dict(sent.Headers or {})
     assert apart.pop(CELERY_HEADER)

@@ -1,4 +1,4 @@
-"""Where a Celery app's call goes: exchanges, quorum queues, priorities; and what goes nowhere is refused."""
+"""The queue of a Celery app's call: exchanges, quorum queues, priorities; and the refusal of a call without a queue."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_header_of_the_bridge(redis_url: str, make_app: MakeApp, value: Any) -
 
 
 def test_a_workflow_in_messagepack(redis_url: str, make_app: MakeApp) -> None:
-    """Celery writes a chord that follows a task so that nobody can read it. Its own workers lose such a message."""
+    """Celery writes a chord behind a task in a form that no worker can read. Its own workers lose such a message."""
     app = make_app(redis_url, task_serializer="msgpack", accept_content=["json", "msgpack"])
     add, total = app.signature("add", (1, 1)), app.signature("total")
     workflow = chain(add, group(add, add), total, app=app)

@@ -1,4 +1,4 @@
-"""Joining by settings; what would go wrong without a word is an error at start that says what to set."""
+"""Joining by settings. A setting that would fail silently is an error at start that names the right setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interop suite's table of scenarios with a Celery app at one end, and whoever is in Go's place at the other."""
+"""The interop suite's table of scenarios with a Celery app at one end, and a peer at the other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Counting:
 
 @dataclass
 class Ends:
-    """Starts what a scenario needs on one broker: a Celery worker, a Celery client, a peer."""
+    """Starts the programs of a scenario on one broker: a Celery worker, a Celery client, a peer."""
 
     way: Way
     urls: URLs
@@ -111,7 +111,7 @@ def pair(request: pytest.FixtureRequest, celery: End, broker_of: Callable[[Way],
             client = ends.peer("-mode", "client", "-queue", "to-celery")
             yield Pair(celery, ends, "to-celery", client, Counting(ends.worker("to-celery")))
             return
-        # What follows a Go task in Celery's words alone goes through a Celery worker.
+        # Follow-up tasks of a Go task that only Celery can express go through a Celery worker.
         ends.worker("helpers", go_queue="to-go")
         worker = ends.peer("-mode", "worker", "-queue", "to-go")
         yield Pair(celery, ends, "to-go", ends.client("helpers", "to-go"), worker)

@@ -1,4 +1,4 @@
-"""The worker: what it cannot run, remote control, events, what is left in the broker."""
+"""The worker: messages that it cannot run, remote control, events, and its leftovers in the broker."""
 
 from __future__ import annotations
 

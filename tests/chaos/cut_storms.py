@@ -1,4 +1,4 @@
-"""Storms on brokers that are no Redis: their connections are cut, and what was under way at a cut may run twice."""
+"""Storms on brokers other than Redis. Connections are cut too, and a task in flight at a cut may run twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["CutSite", "CutStorm", "weather"]
 #: Lines of a broker's log that may tell why a message is lost.
 _TELLING = re.compile("error|warn|exception|fail|timeout|timed out|restored|started in", re.IGNORECASE)
 
-#: Seconds: what had ended so long before a cut must have been acknowledged.
+#: Seconds: the message of a task that had ended so long before a cut must have been acknowledged.
 UNCOMMITTED = 10.0
 
 
@@ -66,7 +66,7 @@ class CutSite(Site):
 
 
 class CutStorm(Storm):
-    """Kills as on Redis, and cuts connections; a subclass says when, and what else happens."""
+    """Kills workers as on Redis, and cuts connections; a subclass has the times and further faults."""
 
     def __init__(self, site: CutSite, seed: int) -> None:
         super().__init__(site, seed)
@@ -131,7 +131,7 @@ def weather(
 
 
 def account(site: CutSite, sent: Sent, seed: int, cuts: list[float]) -> Report:
-    """Compare what was sent with what ran."""
+    """Compare the tasks that were sent with those that ran."""
     report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
     kills = sorted([*site.killed().values(), *cuts])
     keys = list(sent.tasks)
@@ -167,23 +167,23 @@ def _explained(runs: list[Run], ends: list[Run], kills: list[float]) -> bool:
 
 
 def _unconfirmed(sent: Sent, key: str, cuts: list[float]) -> bool:
-    """It was being sent at a cut: without its confirm nobody knows whether it was taken, and it is sent again.
+    """Return whether the message was being sent at a cut: its confirm was lost, so the sender has sent it again.
 
-    Whoever gets it looks whether the task has ended; one that has failed and is to be tried again has not. A cut is
-    noted down when the command that makes it has returned, up to 2 s later.
+    A worker that receives the second copy runs the task unless it has ended; a failed one with retries left has not.
+    The time of a cut is noted when the command that makes it has returned, up to 2 s later.
     """
     began, ended = sent.sending.get(key, (0.0, 0.0))
     return any(began <= cut <= ended + 2.0 for cut in cuts)
 
 
 def _sent_twice(site: CutSite, sent: Sent, key: str, kills: list[float]) -> bool:
-    """A chain goes on twice, and a chord's callback is sent twice, where a cut hit a step or member before it.
+    """Return whether a cut explains two runs: a cut before it makes a chain or a chord's callback go on twice.
 
     A worker that lost a member's message at a cut may not have begun it, and left no mark. The message comes again
     after its visibility timeout or ack deadline, and may find a task that another copy has ended: its worker then only
-    sends what follows. So the fault lies anywhere between the sending of the workflow and the second run. In a chain,
-    the second copy of an ended step may overtake the first: the run that counts is that of the first step that ran
-    twice.
+    sends the follow-up tasks. So the cut lies anywhere between the sending of the workflow and the second run. In a
+    chain, the second copy of an ended step may overtake the first: the run that counts is that of the first step that
+    ran twice.
     """
     flow, _, step = key.rpartition("/")
     if flow.startswith("chain/"):

@@ -1,4 +1,4 @@
-"""Faults by seed, and the count of what they did: see ``Storm``."""
+"""Faults chosen by a seed, and a report of lost and doubled tasks: see ``Storm``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Site:
         self.broker = redis.Redis(host="127.0.0.1", port=server.port)
         self.nodes: list[Node] = []
         self.proxies: list[Proxy] = []
-        #: from when to when the broker was away (monotonic)
+        #: from when to when the broker was unreachable (monotonic)
         self.away: list[tuple[float, float]] = []
 
     def __enter__(self) -> Site:
@@ -145,7 +145,7 @@ class Site:
         return sum(1 for _ in self.counts.scan_iter("run:*", count=5000))
 
     def states(self, uuids: list[str]) -> list[str]:
-        """The stored states' words; "" where there is none."""
+        """Return the name of each stored state; "" for a task without one."""
         words: list[str] = []
         for start in range(0, len(uuids), 500):
             bodies = self.broker.mget(uuids[start : start + 500]) if uuids else []
@@ -177,7 +177,7 @@ def _run(text: str) -> Run:
 
 @dataclass
 class Report:
-    """Tells what the faults did to the tasks."""
+    """Counts the lost, doubled and late tasks after the faults."""
 
     seed: int
     tasks: int = 0
@@ -190,13 +190,13 @@ class Report:
     unexplained: dict[str, list[Run]] = field(default_factory=dict)
     chords: int = 0
     never_fired: list[str] = field(default_factory=list)
-    #: callbacks that ran again though nobody was killed while they ran
+    #: callbacks that ran again though no worker was killed while it ran them
     fired_twice: list[str] = field(default_factory=list)
     wrong_sums: list[str] = field(default_factory=list)
     #: doubled because they ran at a kill; there can't be more of these than slots that were killed
     running: int = 0
     slots: int = 0
-    #: doubled because they had ended and their commit had not: for how many seconds, at the kill
+    #: doubled because the kill came after their end and before their commit: seconds between their end and the kill
     uncommitted: list[float] = field(default_factory=list)
     #: seconds, of those in which some worker was up, from the kill of the last process that held it to the next run;
     #: with the mark, the process that ran it and was killed, and the process that ran it then
@@ -205,8 +205,8 @@ class Report:
     offered: list[float] = field(default_factory=list)
     #: of those seconds, the ones in which the broker was there
     served: list[float] = field(default_factory=list)
-    #: of those that ran again later than after the lease and 2 s: who held it, from when on, and when that one was
-    #: killed, in seconds since it ran again
+    #: of those that ran again later than after the lease and 2 s: each consumer that held it, since when, and when
+    #: that consumer was killed, in seconds since it ran again
     late: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
     #: the same from the kill of the first of them
     from_first: list[float] = field(default_factory=list)
@@ -253,7 +253,7 @@ class Report:
 
 
 def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = None) -> Report:
-    """Compare what was sent with what ran."""
+    """Compare the tasks that were sent with those that ran."""
     report = Report(seed, tasks=len(sent.tasks), unsure=len(sent.unsure), chords=len(sent.chords))
     killed = site.killed()
     report.slots = sum(len(node.killed) * node.concurrency for node in site.nodes)
@@ -279,7 +279,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
                     report.fired_twice.append(key)
             _blame(site, report, key, runs, killed)
         for run, again in itertools.pairwise(runs):
-            # A retry of what had ended in time is no orphan.
+            # A retry of a task that had ended before the kill is not an orphan.
             if key not in sent.flaky and run.pid in killed and again.at > killed[run.pid]:
                 last = killed[run.pid]
                 waited = again.at - last
@@ -305,7 +305,7 @@ def account(site: Site, sent: Sent, seed: int = 0, holders: Holders | None = Non
 
 
 def _blame(site: Site, report: Report, key: str, runs: list[Run], killed: dict[int, float]) -> None:
-    """Say what those runs of ``key`` did when their process was killed."""
+    """Note for each run of ``key`` whether its process was killed during the task or before its commit."""
     ends = {run.pid: run.at for run in site.runs(key, "end")}
     plain = key.startswith(("go/", "app/"))  # all others end at once and leave no mark of that
     for run in runs:
@@ -324,7 +324,7 @@ def _longest(seconds: list[float]) -> str:
 
 
 class Holders(threading.Thread):
-    """Notes, every 50 ms, who holds what: an orphan may be held again by the next one to be killed."""
+    """Notes every 50 ms which consumers hold each message: the next consumer of an orphan may be killed as well."""
 
     def __init__(self, site: Site, lease: float) -> None:
         super().__init__(name="holders", daemon=True)
@@ -338,7 +338,7 @@ class Holders(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(0.05):
-            # Whoever holds something is on the list: a search through all keys, this often, would be a load of its own.
+            # Each consumer that holds messages is in this hash. A scan of all keys, this often, would load the server.
             with (
                 suppress(redis.RedisError),
                 redis.Redis(host="127.0.0.1", port=self._site.server.port, decode_responses=True) as client,
@@ -408,11 +408,11 @@ def _uuid(body: str) -> str:
 class Storm:
     """Faults at times that a seed decides, one kill a second.
 
-    Each fault is a method that begins with ``_``; :meth:`tick` does what is due. Connections are cut, and replies
-    lost, on the way of one worker or of the producer at a time.
+    Each fault is a method that begins with ``_``; :meth:`tick` calls those that are due. Only one worker, or the
+    producer, loses connections or replies at a time.
 
     Args:
-        only_kills: Redis, the network and the first worker are well: somebody lives long enough to see who is silent.
+        only_kills: spare Redis, the network and the first worker, which lives long enough to reap dead workers.
     """
 
     def __init__(self, site: Site, seed: int, *, only_kills: bool = False) -> None:
@@ -429,7 +429,7 @@ class Storm:
             self._plan.append((now + every, every, fault))
 
     def tick(self) -> None:
-        """Do what is due, and bring dead workers back as a service manager does."""
+        """Call the faults that are due, and restart dead workers as a service manager does."""
         now = time.monotonic()
         for index, (at, every, fault) in enumerate(self._plan):
             if now >= at:

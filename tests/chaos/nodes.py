@@ -108,7 +108,7 @@ class Node:
         return self._process.poll()
 
     def child(self) -> int | None:
-        """The child's process id, or None if there is none just now."""
+        """Return the child's process id, or None if there is no child just now."""
         if not self.running:
             return None
         with suppress(psutil.NoSuchProcess):
@@ -126,7 +126,7 @@ class Node:
         return pid
 
     def kill_child(self) -> bool:
-        """SIGKILL to the child; False if there is none just now."""
+        """Send SIGKILL to the child; return False if there is no child just now."""
         child = self.child()
         if child is None:
             return False
@@ -142,7 +142,7 @@ class Node:
             self._process.wait()
 
     def kill_both(self) -> None:
-        """SIGKILL to both, the supervisor first, so that nobody settles what the child held."""
+        """Send SIGKILL to both, the supervisor first, so that it cannot settle the child's unacked messages."""
         child = self.child()
         self.kill_supervisor()
         if child is not None:
@@ -190,11 +190,11 @@ class Node:
         return time.monotonic() - began
 
     def cpu(self) -> float:
-        """Seconds of CPU that supervisor and child have used, to the nanosecond.
+        """Return the seconds of CPU that supervisor and child have used, to the nanosecond.
 
-        A process's own clock, since what /proc tells comes in hundredths of a second: three of those are half a percent
-        of six seconds, whatever was really used. Its number is Linux's: ``(~pid << 3) | 2``, as clock_getcpuclockid has
-        it, which Python does not offer.
+        This reads the CPU clock of each process, since /proc counts in hundredths of a second: three of those are half
+        a percent of six seconds. The number of that clock on Linux is ``(~pid << 3) | 2``, the result of
+        clock_getcpuclockid, which Python does not offer.
         """
         return sum(time.clock_gettime((~pid << 3) | 2) for pid in (self.pid, self.wait_for_child()))
 
@@ -218,7 +218,7 @@ class Node:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """False for one that has ended and that nobody has waited for, too."""
+    """Return whether the process runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -28,7 +28,7 @@ class Sent:
 
     #: mark -> UUID of the task that leaves it
     tasks: dict[str, str] = field(default_factory=dict)
-    #: marks of messages of which nobody knows whether the broker has them
+    #: marks of messages whose sender cannot know whether the broker has them
     unsure: set[str] = field(default_factory=set)
     #: mark of a chord's callback -> the sum that it must get
     chords: dict[str, int] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def duration(source: random.Random) -> int:
 class GoProducer:
     """Pushes plain tasks with ``SET`` and ``RPUSH``, and now and then holds the chord mutex as Go does.
 
-    It has no token: what it sent when the connection broke is unsure, as it is for Go.
+    Like Go, it sends no token, so a message that it was sending when the connection broke is unsure.
     """
 
     def __init__(self, port: int, seed: int, count: int, seconds: float) -> None:

@@ -24,7 +24,7 @@ def die(key: str) -> None:
 
 @app.task
 def eat(key: str, mib: int) -> None:
-    """Use that much memory and wait for what comes of it."""
+    """Use that much memory, then wait until the worker or the system ends the process."""
     mark(key)
     hoard = []
     for _ in range(mib):
@@ -143,14 +143,14 @@ def subprocess_tree(key: str) -> int:
 
 @app.task
 def read_input(key: str) -> int:
-    """Read what a program finds at its standard input; how many bytes that is."""
+    """Return the number of bytes that a child program reads from its standard input."""
     mark(key)
     return len(subprocess.run(["cat"], stdout=subprocess.PIPE, check=True, timeout=10).stdout)
 
 
 @app.task
 def kill_itself(key: str) -> None:
-    """End the process by a signal that may have come from anybody."""
+    """End the process by a signal that any process may have sent."""
     mark(key)
     time.sleep(0.6)
     os.kill(os.getpid(), signal.SIGKILL)

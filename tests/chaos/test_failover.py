@@ -1,4 +1,4 @@
-"""A master dies while tasks run, and a replica takes over: what replicas have acknowledged is not lost."""
+"""A master dies while tasks run, and a replica takes over: writes that replicas have acknowledged are not lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gearmesh.urls import RedisTarget, parse
 from .nodes import Node
 from .producers import QUEUE, remote_tasks
 
-#: Another queue, in a cluster in another slot: what goes there goes through an outbox.
+#: Another queue. In a cluster it has another slot, so messages to it go through an outbox.
 OTHER = "other_tasks"
 WORKERS = 2
 LEASE = 5.0
@@ -53,7 +53,7 @@ class Deployment:
     replicas: int = 1
     #: marks that must be left, and UUIDs of the tasks that leave them
     expected: dict[str, str] = field(default_factory=dict)
-    #: marks of which nobody knows
+    #: marks of messages whose sender cannot know whether the broker has them
     unsure: set[str] = field(default_factory=set)
 
 
@@ -205,7 +205,7 @@ def test_a_master_dies(
             f"{time.monotonic() - began:.1f} s in all"
         )
         if not acks:
-            return  # what was lost is printed
+            return  # the test has printed the lost tasks
         if lost:
             for node in started:
                 print(node.tail(200))

@@ -50,7 +50,7 @@ def test_an_orphan_runs_again(site: Site, who: str, apart: bool, lease: float, b
 
 
 def test_who_is_started_again_goes_on_at_once(site: Site) -> None:
-    """With a lease of half a minute: nobody else is there, and nobody has to wait for it to end."""
+    """The lease is half a minute. No other worker is there, and the new one does not wait for the lease to end."""
     node = site.node(lease=30.0, concurrency=2)
     site.ready()
     with App(site.url(), site.url()) as app:
@@ -114,7 +114,7 @@ def test_a_child_outlives_its_supervisor_long_enough(site: Site) -> None:
     ],
 )
 def test_a_redis_that_was_away_doubles_nothing(durable_site: Site, how: str, leases: int) -> None:
-    """It is away for longer than the lease, or for minutes, while tasks run and end."""
+    """Redis is unreachable for longer than the lease, or for minutes, while tasks run and end."""
     site = durable_site
     nodes = [site.node(lease=LEASE, concurrency=2) for _ in range(2)]
     site.ready()

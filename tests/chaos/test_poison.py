@@ -1,4 +1,4 @@
-"""Tasks that kill their process: dead letters after three deaths alone, and nobody else is blamed."""
+"""Tasks that kill their process become dead letters after three deaths alone; other tasks do not."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def check_the_end(site: Site, app: App, culprit: str, uuid: str) -> None:
     (letter,) = site.dead()
     assert letter[b"reason"] == REASON.encode()
     assert uuid.encode() in letter[b"body"]
-    assert 3 <= len(site.runs(culprit)) <= 4, "three alone, and perhaps one in company before"
+    assert 3 <= len(site.runs(culprit)) <= 4, "three alone, and perhaps one among others before"
     eventually(lambda: not site.open(), what="everything settled")
-    assert not site.broker.exists(KEYS.recovered), "nobody is under suspicion any more"
+    assert not site.broker.exists(KEYS.recovered), "Redis counts no more losses of the message"
 
 
 @pytest.mark.parametrize("pool", ["threads", "asyncio", "processes"])
@@ -45,7 +45,7 @@ def test_a_task_that_ends_its_process(site: Site, rough: Rough, pool: str) -> No
         eventually(lambda: site.states([each.uuid for each in others]) == ["SUCCESS"] * 1000, 60)
         check_the_end(site, app, "culprit", culprit.uuid)
     again = sum(len(site.runs(f"other/{i}")) - 1 for i in range(1000))
-    assert again < 30, "only what ran beside it at its first death, or had not been committed, ran twice"
+    assert again < 30, "only tasks that ran beside it at its first death, or had no commit yet, ran twice"
 
 
 def test_a_task_that_eats_memory(site: Site, rough: Rough) -> None:
@@ -93,7 +93,7 @@ def test_neighbours_are_cleared(site: Site, rough: Rough) -> None:
 
 @pytest.mark.parametrize("pool", ["threads", "processes"])
 def test_good_tasks_go_on_beside_three_that_crash(site: Site, rough: Rough, pool: str) -> None:
-    """The pauses before a process starts again belong to processes that fail to start, not to what crashes them."""
+    """The supervisor pauses only before it restarts a process that failed to start, not one that a task has killed."""
     rough(pool, concurrency=4)
     site.ready(4 if pool == "processes" else 1)
     with App(site.url(), site.url()) as app:

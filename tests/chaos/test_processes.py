@@ -1,4 +1,4 @@
-"""The pool of processes: children come and go, and nobody else notices."""
+"""The pool of processes: children start and end, and senders and other workers do not notice."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def pause(site: Site) -> float:
 
 
 def set_aside(site: Site) -> None:
-    """1,000 of a name that nobody has beside 1,000 good ones, which run meanwhile."""
+    """Send 1,000 messages of an unregistered task beside 1,000 good ones, which run meanwhile."""
     good = 1000
     began = time.monotonic()
     with App(site.url(), site.url()) as app:

@@ -84,7 +84,7 @@ def test_replies_to_a_worker(counted: Counted, redis_url: str, script: str) -> N
 
 
 def test_replies_to_a_waiting_worker(counted: Counted, redis_url: str) -> None:
-    """The blocking wait has moved a message, and nobody was told."""
+    """The blocking wait has moved a message, but its reply is lost."""
     with App(redis_url, redis_url) as outside, Worker(counted.app, concurrency=2):
         work = outside.remote("work", "string")
         for number in range(10):
@@ -112,11 +112,11 @@ def test_replies_to_a_producer(counted: Counted, redis_url: str) -> None:
 
 
 def test_replies_in_chains_and_chords(counted: Counted) -> None:
-    """Whatever reply is lost, each step is sent once and each chord fires once."""
+    """Any reply may be lost: each step is still sent once, and each chord's callback is sent once."""
     stop = threading.Event()
 
     def lose() -> None:
-        # Not for ever: a commit that is tried again may be all that is asked.
+        # Stop after a few losses: the retried commit may be the only call, and would lose each reply.
         while counted.proxy.lost < 8 and not stop.wait(0.05):
             counted.proxy.lose_replies(1, b"EVALSHA")
         counted.proxy.lose_replies(0)

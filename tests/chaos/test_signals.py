@@ -31,7 +31,7 @@ def test_sigterm_under_load(site: Site) -> None:
     assert took < grace
     assert 300 < site.begun() < 2000, "there was still load"
     assert site.held() == 0
-    assert not site.consumers(), "who leaves in order leaves no name behind"
+    assert not site.consumers(), "a worker that stops in order leaves no consumer name behind"
     site.node(concurrency=8)
     eventually(lambda: not site.open() and site.begun() == 2000, 60)
     report = account(site, sent)

@@ -119,7 +119,7 @@ def test_long(site: RabbitSite) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_task_that_ends_its_process(site: RabbitSite, rough: Rough) -> None:
-    """Nobody but the supervisor saw what ran: it notes it down where the next one looks."""
+    """Only the supervisor knows which task ran: it notes the UUID where the next worker that gets the message looks."""
     rough("threads")
     rough("processes", concurrency=2)
     site.ready(3)
@@ -127,7 +127,7 @@ def test_a_task_that_ends_its_process(site: RabbitSite, rough: Rough) -> None:
     (letter,) = eventually(site.letters)
     assert letter.reason == DIED_ALONE
     again = sum(len(site.runs(f"other/{i}")) - 1 for i in range(400))
-    assert again < 30, "only what ran beside it at its first death, or had not been committed, ran twice"
+    assert again < 30, "only tasks that ran beside it at its first death, or had no commit yet, ran twice"
 
 
 @pytest.mark.timeout(120)

@@ -19,7 +19,7 @@ Open = Callable[..., AMQPBackend]
 
 @pytest.fixture
 def open_amqp(amqp_url: str) -> Iterator[Open]:
-    """Opens backends; ``expire``, ``url``, and what :class:`~gearmesh.config.AMQPConfig` has."""
+    """Opens backends with ``expire``, ``url`` and the options of :class:`~gearmesh.config.AMQPConfig`."""
     opened: list[Backend] = []
 
     def open(*, expire: int = 3600, url: str = amqp_url, **options: Any) -> AMQPBackend:

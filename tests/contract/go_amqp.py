@@ -74,7 +74,7 @@ class GoSide:
             self.delete(queue)
 
     def end_member(self, state: TaskState, group: str, members: int) -> list[TaskState] | None:
-        """All that follows a member's success; what the callback is sent with, if it is."""
+        """Do all that Go does after a member's success; return the states for the callback, None if it sends none."""
         self.set(state, group)
         if not self.complete(group, members):
             return None
@@ -102,6 +102,6 @@ class GoSide:
 
 
 def body(message: Any) -> bytes:
-    """A message's bytes, whatever py-amqp made of them."""
+    """Return the bytes of a message; py-amqp may have decoded them to a str."""
     raw = message.body
     return raw.encode() if isinstance(raw, str) else bytes(raw)

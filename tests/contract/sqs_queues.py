@@ -92,7 +92,7 @@ class Queues:
         return found
 
     def look(self, queue: str) -> list[bytes]:
-        """Read what waits by receiving it and showing it again at once; a queue that does not exist is empty."""
+        """Receive the waiting messages and make them visible again at once; a queue that does not exist is empty."""
         try:
             found = self.receive(queue)
         except self.boto.exceptions.QueueDoesNotExist:

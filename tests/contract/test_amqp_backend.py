@@ -1,4 +1,4 @@
-"""The backend contract on a real RabbitMQ, and what is peculiar to its layout."""
+"""The backend contract on a real RabbitMQ, and tests of its own layout."""
 
 from __future__ import annotations
 
@@ -169,7 +169,9 @@ def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, o
         go.set(state)
     assert backend.read(["task_1"]) == [done]
     assert open_amqp().read(["task_1"]) == [done]
-    assert go.poll("task_1") == done  # what it has replaced, Go need not go through
+    assert (
+        go.poll("task_1") == done
+    )  # Go finds the final state only: the backend has removed the earlier ones
     assert go.poll("task_1") is None
 
 
@@ -183,10 +185,10 @@ def test_what_go_has_consumed_is_known_to_who_read_it(
     assert go.poll("task_1") == done
     assert go.poll("task_2") == make_state("task_2", STARTED)
     assert backend.read(["task_1", "task_2"]) == [done, make_state("task_2", STARTED)]
-    assert open_amqp().read(["task_1", "task_2"]) == [None, None], "not known: nobody can tell"
+    assert open_amqp().read(["task_1", "task_2"]) == [None, None], "Go has consumed the states"
     go.delete("task_1")
     go.delete("task_2")
-    assert backend.read(["task_1", "task_2"]) == [done, None], "an unfinished one may have gone on since"
+    assert backend.read(["task_1", "task_2"]) == [done, None], "an unfinished state may have changed since"
 
 
 def test_a_late_start_is_no_step_back(go: GoSide, backend: AMQPBackend) -> None:

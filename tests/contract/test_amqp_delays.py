@@ -1,4 +1,4 @@
-"""Messages that wait in RabbitMQ: they come in time, whatever happens to RabbitMQ meanwhile."""
+"""Delayed messages in RabbitMQ arrive in time, even if RabbitMQ fails or changes meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DUE = amqp_due("machinery_exchange", "machinery_task")
 
 
 class Bench:
-    """A vhost, taps on it, and what only RabbitMQ's own operator would do."""
+    """A vhost, taps on it, and a raw channel for the actions of an operator."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -131,7 +131,7 @@ def test_many_with_different_delays_are_each_in_time(bench: Bench) -> None:
 def test_a_delay_ends_in_the_exchange_with_the_routing_key(
     bench: Bench, settings: dict[str, Any], key: str
 ) -> None:
-    """So a queue that somebody else has bound gets its copy, too, and gets it once."""
+    """So a queue that another program has bound gets its copy, too, and gets it once."""
     bench.send(b"first", key=key, **settings)
     exchange = settings.get("exchange", "machinery_exchange")
     bench.channel.queue_declare("audit", durable=True, auto_delete=False)
@@ -170,7 +170,7 @@ def test_a_producers_batch_is_delayed(bench: Bench) -> None:
 def test_a_queue_that_is_gone_when_a_delay_ends_gets_the_message_once_it_is_there_again(
     bench: Bench,
 ) -> None:
-    """Nor does it matter if the exchange is gone, too. Nobody else's messages wait for that."""
+    """The same holds if the exchange is gone, too. Messages to other queues are not delayed by it."""
     bench.send(*(b"%d" % number for number in range(50)), key="q", seconds=0.4)
     bench.channel.queue_delete("q")
     bench.channel.exchange_delete("machinery_exchange")
@@ -239,7 +239,7 @@ def test_where_quorum_queues_are_refused_classic_ones_keep_what_is_delayed_or_pa
 def test_rabbitmq_is_killed_while_messages_are_coming_due(
     make_rabbitmq: Callable[..., RabbitServer], kill_after: float
 ) -> None:
-    """300 in half a second, on their way through several queues. Nobody is there who could send one again."""
+    """300 fall due in half a second and pass several queues. Their sender has ended, so it cannot send one again."""
     server = make_rabbitmq()
     bodies = [b"%d" % number for number in range(300)]
     with Bench(server.url) as bench:

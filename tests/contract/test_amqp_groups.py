@@ -59,17 +59,17 @@ def asked(
     again: bool = False,
     own: TaskState | None = None,
 ) -> bool:
-    """The answer, once nobody else may be about to take the group."""
+    """Return the answer of ``gather``, repeated until no other worker may be about to take the group."""
     while True:
         try:
             return backend.gather(group, len(members), uuid, again, own)
         except ChordBusy:
-            own = None  # it is counted
+            own = None  # the backend has counted it
             time.sleep(0.003)
 
 
 def end(backend: AMQPBackend, group: str, members: list[str], uuid: str) -> list[TaskState] | None:
-    """All that follows a member's success; what the callback is sent with, if it is."""
+    """Do all that follows a member's success; return the states for the callback, None if it is not sent."""
     if not add(backend, group, members, uuid):
         return None
     states = backend.gathered(group, uuid)
@@ -88,10 +88,10 @@ def test_the_last_member_gathers_all(
     backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members), CreatedAt=CREATED))
     for uuid in reversed(members):
         assert add(backend, group, members, uuid) is (uuid == members[0])
-        assert backend.counted(group, uuid, True) is True, "it was by this process"
-    assert open_amqp().gather(group, 3, members[1], False) is False, "another has it in hand"
+        assert backend.counted(group, uuid, True) is True, "this process has counted it"
+    assert open_amqp().gather(group, 3, members[1], False) is False, "another worker holds the members"
     assert backend.gather(group, 3, members[1], False) is False
-    assert backend.gather(group, 3, members[0], False) is True, "the same again"
+    assert backend.gather(group, 3, members[0], False) is True, "the worker that holds the members asks again"
     assert backend.gather(group, 3, members[0], False, success(members[0])) is True
     assert backend.gathered(group, members[1]) is None
     assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members], "in their order"
@@ -108,9 +108,9 @@ def test_a_group_of_gos_is_gathered_as_it_ended(backend: AMQPBackend, go: GoSide
         go.set(success(uuid), group)
     assert add(backend, group, members, members[1]) is True
     assert backend.gathered(group, members[1]) == [success(members[n]) for n in (2, 0, 3, 1)]
-    assert go.complete(group, 0), "nobody else sees any"
+    assert go.complete(group, 0), "Go sees no members while this worker holds them"
     backend.release_group(group, members[1], False)
-    assert go.complete(group, 4), "also the last one is there for others now"
+    assert go.complete(group, 4), "all members, also the last one, are back in the queue"
 
 
 def test_a_meta_that_a_distant_reader_holds_is_awaited(backend: AMQPBackend, open_amqp: Open) -> None:
@@ -164,7 +164,7 @@ def test_who_was_in_hand_at_a_lost_connection(
     again.release_group(group, members[0], True)
     with pytest.raises(backend.connection_errors):
         backend.trigger(group, members[0])
-    assert backend.trigger(group, members[0]) is False, "who wakes up late finds nothing to fire with"
+    assert backend.trigger(group, members[0]) is False, "a late worker finds no trigger"
 
 
 def triggered(backend: AMQPBackend, group: str, by: str) -> bool:
@@ -234,7 +234,7 @@ def test_what_rabbitmq_still_holds_is_waited_for(
 
 
 def locked(channel: Any, group: str) -> bool:
-    """Take the lock of a group; True: somebody else has it."""
+    """Try to take the lock of a group; return True if another connection has it."""
     try:
         channel.queue_declare(group_lock_queue(group), exclusive=True, auto_delete=False)
     except amqp.ResourceLocked:
@@ -376,7 +376,7 @@ def test_a_count_without_an_answer_is_looked_up(
 
 
 def test_who_is_last_is_seen_by_nobody_else(backend: AMQPBackend, go: GoSide) -> None:
-    """Go: a worker that has once seen all members deletes the queue, whatever it finds then."""
+    """Go: a worker that has once counted all members deletes the queue, even if it then reads fewer."""
     group, members = a_group(4)
     for uuid in members[:3]:
         go.set(success(uuid), group)
@@ -404,7 +404,7 @@ def test_who_crosses_with_go_leaves_it_to_go(backend: AMQPBackend, go: GoSide) -
     group, members = a_group(4)
     for uuid in members[:2]:
         go.set(success(uuid), group)
-    backend.count([(group, success(members[2]))])  # it has looked before Go added the last one,
+    backend.count([(group, success(members[2]))])  # it has counted before Go added the last one,
     go.set(success(members[3]), group)
     with pytest.raises(ChordBusy, match=group):  # and counts after that, as Go does
         backend.gather(group, 4, members[2], False)

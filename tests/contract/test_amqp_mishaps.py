@@ -46,7 +46,7 @@ def at_work(app: App, **options: Any) -> Iterator[Worker]:
 
 
 def waiting(url: str, queue: str = "machinery_tasks") -> int:
-    """Messages of a queue, whoever holds them, counted once nobody does."""
+    """Return the number of ready messages in a queue; unacked ones are not counted."""
     with open_connection(url) as connection:
         return int(connection.channel().queue_declare(queue, passive=True).message_count)
 
@@ -123,7 +123,7 @@ def test_a_long_task_outlives_the_consumer_timeout(
     caplog: pytest.LogCaptureFixture,
     seconds: float,
 ) -> None:
-    """RabbitMQ closes the channel and delivers again what is still running here: it is reclaimed, not run twice."""
+    """RabbitMQ closes the channel and redelivers the running task; the worker adopts the delivery and runs it once."""
     settings = {"consumer_timeout": int(seconds * 1000), "channel_tick_interval": int(seconds * 200)}
     before = {name: rabbitmq_server.evaluate(f"application:get_env(rabbit, {name}).") for name in settings}
     for name, ms in settings.items():
@@ -168,7 +168,7 @@ def test_connections_closed_while_tasks_run(
 def test_a_result_whose_delivery_was_lost_is_not_computed_again(
     counted: Counted, amqp_url: str, rabbitmq_server: RabbitServer
 ) -> None:
-    """The task ends while its connection is gone; the redelivery finds the state and sends what follows."""
+    """The task ends while its connection is gone; the redelivery finds the state and sends the follow-up task."""
     then = counted.note.s("after").set(immutable=True)
     with at_work(counted.app, concurrency=1):
         result = counted.app.send(counted.hold.si("x") | then)
@@ -182,14 +182,17 @@ def test_a_result_whose_delivery_was_lost_is_not_computed_again(
 
 @contextlib.contextmanager
 def two_at_work(counted: Counted, url: str) -> Iterator[list[Worker]]:
-    """Two workers; what is sent to them is done when this ends."""
+    """Run two workers; at the end, wait until they have run all messages."""
     with at_work(counted.app, concurrency=1) as one, at_work(counted.app, concurrency=1) as other:
         yield [one, other]
         eventually(lambda: not waiting(url) and not any(worker._jobs for worker in (one, other)))
 
 
 def written(app: App, flow: Any) -> tuple[AsyncResult, Callable[..., None]]:
-    """A flow whose states are there, and what sends its first message: as one that may be a second copy, or not."""
+    """Store the states of a workflow; return its result, and a function that sends copies of its first message.
+
+    Each argument of that function sends one copy, True marks it as a possible duplicate.
+    """
     result = app.send(flow)
     with connect_app(app.config) as connection:
         channel = connection.channel()
@@ -211,7 +214,7 @@ def written(app: App, flow: Any) -> tuple[AsyncResult, Callable[..., None]]:
 
 
 def test_a_second_copy_right_behind_the_first(counted: Counted, amqp_url: str) -> None:
-    """Two workers take one each, at the same time: nothing of what follows comes twice."""
+    """Two workers take one copy each at the same time: each later step of the chain is sent once."""
     result, send = written(counted.app, chain(*(counted.work.si(str(n)) for n in range(4))))
     with two_at_work(counted, amqp_url):
         send(False, True)
@@ -332,7 +335,7 @@ def test_an_alarm_blocks_publishing_and_nothing_else(
 
 @pytest.mark.parametrize(("delayed_queue", "most"), [("", 1825), ("later", 3650)])
 def test_an_eta_that_is_too_far_away(amqp_url: str, redis_url: str, delayed_queue: str, most: int) -> None:
-    """RabbitMQ has a longest delay; what is due later is refused before anything is written."""
+    """RabbitMQ has a longest delay; gearmesh refuses a longer one before it writes anything."""
     app = App(amqp_url, redis_url, amqp={"delayed_queue": delayed_queue})
     task = app.remote("work")
     soon = datetime.now(timezone.utc) + timedelta(days=most - 1)
@@ -438,7 +441,7 @@ def test_what_comes_out_of_a_delay_is_not_lost_with_rabbitmq(
 
 
 def test_a_batch_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..., Any]) -> None:
-    """The confirms of a batch never arrive: repeated on another connection, what is there twice says so."""
+    """The confirms of a batch never arrive. The second copies, over another connection, are marked as duplicates."""
     target = parse(amqp_url, "broker")
     assert isinstance(target, AMQPTarget)
     proxy = make_proxy(target.port)

@@ -1,4 +1,4 @@
-"""Batches that are on their way to RabbitMQ together, and what happens if one of them goes wrong."""
+"""Several unconfirmed batches on their way to RabbitMQ at once, and failures of one of them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_next_batch_does_not_wait_for_confirms(
 def test_a_connection_that_breaks_between_two_batches(
     amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
 ) -> None:
-    """Nothing is lost, states are written once, and what may be there twice says so."""
+    """Nothing is lost, states are written once, and possible duplicates are marked."""
     url, proxy = through(amqp_url, make_proxy, own=True)
     it = stream(url)
     it.before[2] = proxy.cut
@@ -190,10 +190,10 @@ def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream
     seen = found(amqp_url)
     numbers = {n for n, _ in seen}
     assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
-        "another one says what it is"
+        "each second copy is marked as a possible duplicate"
     )
     if what == "exchange":
-        assert numbers == set(range(-1, MANY)), "its queue keeps what it has"
+        assert numbers == set(range(-1, MANY)), "the queue keeps its messages"
 
 
 def test_what_waits_does_not_go_with_its_queue(
@@ -207,7 +207,7 @@ def test_what_waits_does_not_go_with_its_queue(
     eventually(lambda: {0, 1, 2} <= {n for n, _ in found(amqp_url)})
     seen = found(amqp_url)
     assert Counter(n for n, again in seen if not again).most_common(1)[0][1] == 1, (
-        "another one says what it is"
+        "each second copy is marked as a possible duplicate"
     )
 
 

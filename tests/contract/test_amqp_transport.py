@@ -68,7 +68,7 @@ class TestAMQPTransport(TransportContract):
                 taker.drain(0.0)
 
     def test_a_look_leaves_the_order_of_a_quorum_queue(self, tap: OpenTap, queue: str) -> None:
-        """RabbitMQ returns what a closed channel held in any order: parked messages would then be late, too."""
+        """RabbitMQ requeues the unacked messages of a closed channel in any order, so parked ones would come late."""
         channel = tap().channel
         channel.queue_declare(queue, arguments={"x-queue-type": "quorum"})
         bodies = [signature(queue, n) for n in range(3 * RETURNED_IN_ORDER)]
@@ -238,7 +238,7 @@ def broker(rabbitmq_server: RabbitServer, amqp_url: str) -> Broker:
 
 
 def _described(queue: dict[str, Any]) -> dict[str, Any]:
-    """A queue of the recordings, in a form that can be compared: what was declared, and nothing else."""
+    """Return the declared properties of a recorded queue, in a form that can be compared."""
     return {
         "durable": queue["durable"],
         "auto_delete": queue["auto_delete"],
@@ -256,7 +256,8 @@ def _publish(url: str, *publishes: Publish, **amqp_settings: Any) -> None:
 def test_a_published_signature_is_the_recorded_one(broker: Broker) -> None:
     (recorded,) = GOLDEN["message_plain_in_machinery_task"]
     _publish(broker.url, Publish(recorded["routing_key"], recorded["body"].encode(), 0, 7))
-    # Go: its producer makes a queue by the name of the routing key, which nobody reads. Ours the one that is read.
+    # Go's producer makes a queue named like the routing key, which no worker reads. gearmesh makes the one that
+    # workers read.
     queues = {name: _described(queue) for name, queue in broker.queues().items()}
     assert queues == {"machinery_tasks": _described(GOLDEN["queues_with_worker"]["machinery_tasks"])}
     assert broker.bindings() == {("machinery_exchange", "machinery_task", "machinery_tasks")}
@@ -340,7 +341,7 @@ def test_headers_are_the_signatures_own(broker: Broker) -> None:
 
 
 def test_what_is_sent_by_queue_reaches_its_reader(broker: Broker) -> None:
-    """A custom queue is bound by its own name only: what goes to the default queue is not copied there."""
+    """A custom queue is bound by its own name only: messages to the default queue are not copied to it."""
     config = Config(broker=broker.url)
     with connect_app(config) as connection:
         tap = Tap(connection, (), 0)
@@ -377,7 +378,9 @@ def test_what_is_sent_by_queue_reaches_its_reader(broker: Broker) -> None:
 def test_other_kinds_of_exchange(broker: Broker, kind: str, binding: str, key: str) -> None:
     settings = {"exchange": "own", "exchange_type": kind, "binding_key": binding or "x"}
     _publish(broker.url, Publish(key, b"{}"), **settings)
-    assert set(broker.queues()) == {"machinery_tasks"}, "Go: the default queue gets what its binding lets in"
+    assert set(broker.queues()) == {"machinery_tasks"}, (
+        "Go: the default queue gets the messages that match its binding"
+    )
     (message,) = broker.messages("machinery_tasks")
     assert message.delivery_info["routing_key"] == key
 
@@ -404,7 +407,8 @@ def test_a_deleted_queue_is_declared_again_by_the_producer(broker: Broker) -> No
         tap.publish("q", b"2")
         assert tap.verbs.pending("q") == [b"2"]
         broker.raw(lambda channel: channel.exchange_delete("machinery_exchange"))
-        tap.publish("q", b"3")  # nobody can say whether it was taken before the exchange was seen to be gone
+        # RabbitMQ closes the channel, and the sender cannot know whether the exchange took the message first.
+        tap.publish("q", b"3")
         eventually(lambda: tap.verbs.pending("q") == [b"2", b"3"])
 
 

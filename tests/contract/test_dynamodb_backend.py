@@ -1,4 +1,4 @@
-"""The backend contract for DynamoDB, on Amazon's own emulator, and what is DynamoDB's own."""
+"""The backend contract for DynamoDB, on Amazon's own emulator, and tests of DynamoDB alone."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestDynamoDBBackend(BackendContract):
         options = {"dynamodb": dynamodb.config}
         return lambda *, expire=3600: open_url(dynamodb.url, expire=expire, options=options)
 
-    # -- what is stored
+    # -- stored items
 
     def test_the_items_are_go_s(self, backend: Backend, dynamodb: Tables, uuid: str) -> None:
         now = time.time()
@@ -117,7 +117,7 @@ class TestDynamoDBBackend(BackendContract):
         }
 
     def test_batches_keep_name_and_time_and_make_what_is_missing(self, backend: Backend, uuid: str) -> None:
-        """A batch changes what is there; a state whose item is missing is made, if nothing is to be spared."""
+        """A batch changes existing items. It makes a missing one, unless the write must spare final states."""
         known, unknown, ended = ([f"{uuid}_{kind}_{n}" for n in range(30)] for kind in "kue")
         backend.write([make_state(each) for each in (*known, *ended)])
         backend.write([make_state(each, FAILURE, Error="end") for each in ended])
@@ -169,7 +169,7 @@ class TestDynamoDBBackend(BackendContract):
         assert backend.read([uuid]) == [None]
         assert backend.find_uuids(uuid, 10) == []  # type: ignore[attr-defined]
         backend.touch([uuid])
-        assert dynamodb.state(uuid)["TTL"] == past["TTL"], "what has expired does not come back"
+        assert dynamodb.state(uuid)["TTL"] == past["TTL"], "touch() does not revive an expired item"
         backend.write([make_state(uuid, STARTED)])
         state = backend.read([uuid])[0]
         assert state is not None

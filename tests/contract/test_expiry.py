@@ -51,7 +51,7 @@ def test_what_comes_too_late_is_not_started(app: App, pool: str) -> None:
         assert note.apply_async(("in time",), countdown=0.2, expires=60).get(timeout=20) == "in time"
         steps = chain(note.s("first"), anote.si("second").set(expires=60)).apply_async()
         assert steps.get(timeout=20) == "second"
-    assert ran == ["in time", "first", "second"], "nothing follows what has expired"
+    assert ran == ["in time", "first", "second"], "no task follows one that has expired"
 
 
 def test_a_retry_keeps_it(app: App) -> None:

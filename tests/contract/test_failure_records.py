@@ -94,7 +94,7 @@ def failure(result: Any) -> TaskFailed:
 def test_a_caller_learns_type_and_traceback(app: App) -> None:
     with Worker(app, concurrency=2):
         error = failure(app.tasks["find"].delay("id"))
-        assert (error.error, error.exception_type) == ("'id'", "KeyError"), "the error is what Go reads"
+        assert (error.error, error.exception_type) == ("'id'", "KeyError"), "error is the text that Go reads"
         assert str(error).endswith("failed: KeyError: 'id'")
         lines = error.traceback.splitlines()
         assert lines[0] == "Traceback (most recent call last):"
@@ -152,7 +152,7 @@ async def test_without_blocking_the_event_loop(app: App) -> None:
 
 
 def test_what_is_in_redis(redis_url: str, make_app: Callable[..., App]) -> None:
-    """Go's state is what it was, to the byte; both expire together."""
+    """The record does not change a byte of Go's state; both expire together."""
     app = make_app(redis_url, redis_url, results_expire_in=50)
     with Worker(app, concurrency=1):
         uuid = failure(app.tasks["find"].delay("id")).uuid

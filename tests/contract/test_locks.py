@@ -1,4 +1,4 @@
-"""The lock contract for every lock of ours, and what Go sees of the one in Redis."""
+"""The lock contract for every lock, and Go's view of the one in Redis."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestRedisLock(LockContract):
             yield client
 
     def test_key_and_value_are_machinerys(self, lock: Lock, go: redis.Redis) -> None:
-        """Replays the recording of a Go scheduler: what it would have written at that moment."""
+        """Take the lock at the recorded moment; key and value equal the recording of a Go scheduler."""
         (key, recorded), _ = GOLDEN["keys"].items()
         assert periodic_lock(GOLDEN["executable"], GOLDEN["name"], GOLDEN["spec"]) == key
         minute = 60 * SECOND
@@ -91,7 +91,7 @@ class TestRedisLock(LockContract):
         assert int(go.get(claim.key) or 0) > time.time_ns()
 
     def test_go_left_a_past_value_that_never_expires(self, lock: Lock, go: redis.Redis, claim: Claim) -> None:
-        """Go: who loses the race of get-and-set has taken the key's expiry away."""
+        """Go: the scheduler that loses the race of get-and-set has removed the expiry of the key."""
         go.set(claim.key, claim.due_ns - 1)
         assert lock.take(claim)
         assert go.get(claim.key) == claim.value.encode()

@@ -1,4 +1,4 @@
-"""The backend contract for Memcache, on three servers, and what is Memcache's own."""
+"""The backend contract for Memcache, on three servers, and tests of Memcache alone."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestMemcacheBackend(BackendContract):
         assert raw.get(meta.GroupUUID) == encode_group(meta)
 
     def test_an_early_state_does_not_race_a_final_one(self, memcache_url: str) -> None:
-        """STARTED of a worker that is late, against another's SUCCESS: whatever the order, SUCCESS stays."""
+        """A late worker writes STARTED while another writes SUCCESS: SUCCESS stays in either order."""
         early, late = open_url(memcache_url, expire=60), open_url(memcache_url, expire=60)
         for _ in range(30):
             uuids = [f"task_{uuid4()}" for _ in range(20)]
@@ -223,7 +223,7 @@ def test_a_dead_server_is_a_connection_error_and_then_forgotten(
         one.read(uuids)
     assert time.monotonic() - began < 20
     here = [uuid for uuid in uuids if zlib.crc32(uuid.encode()) % 3 != 1]
-    assert None not in one.read(here), "what is on the others is still read: the count of servers stays"
+    assert None not in one.read(here), "keys on the other servers are still read"
     servers[1].start()
     one.write([make_state(uuid, SUCCESS) for uuid in uuids])
     assert [state and state.State for state in one.read(uuids)] == [SUCCESS] * 30
@@ -231,7 +231,7 @@ def test_a_dead_server_is_a_connection_error_and_then_forgotten(
 
 
 def test_a_failure_is_stored_after_its_record(make_memcached: Callable[..., MemcachedServer]) -> None:
-    """The record is on a server that is away, and FAILURE on the one that is written to first."""
+    """The record belongs on a dead server, and FAILURE on the one that is written to first."""
     servers = [make_memcached() for _ in range(3)]
     backend = open_url(f"memcache://{','.join(server.address for server in servers)}", expire=60)
 
@@ -257,7 +257,7 @@ def test_a_failure_is_stored_after_its_record(make_memcached: Callable[..., Memc
 
 
 def test_a_restart_costs_no_error(make_memcached: Callable[..., MemcachedServer]) -> None:
-    """Connections that the server closed while nobody used them are replaced."""
+    """The backend replaces idle connections that the server has closed."""
     server = make_memcached()
     one = open_url(server.url, expire=60)
     race(8, lambda _: one.write([make_state("task_x")]))
@@ -311,7 +311,7 @@ def test_a_unix_socket(make_memcached: Callable[..., MemcachedServer]) -> None:
     one.close()
 
 
-# --- what Go wrote --------------------------------------------------------------------------------
+# --- values that Go wrote -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

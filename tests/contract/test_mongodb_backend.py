@@ -1,4 +1,4 @@
-"""The backend contract for MongoDB, which wants a password, and what is MongoDB's own."""
+"""The backend contract for a MongoDB with a password, and tests of MongoDB alone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestMongoBackend(BackendContract):
     def open_backend(self, mongodb_url: str) -> Callable[..., Backend]:
         return lambda *, expire=3600: open_url(mongodb_url, expire=expire)
 
-    # -- what is stored
+    # -- stored documents
 
     def test_reading_creates_nothing(self, backend: MongoBackend, database: Database, uuid: str) -> None:
         """To look at another program's states must begin no index in its database."""
@@ -177,7 +177,7 @@ class TestMongoBackend(BackendContract):
         with pytest.raises(Unstorable, match="16 MiB"):
             backend.create_group(GroupMeta(GroupUUID=uuid, TaskUUIDs=("x" * 1000,) * 20_000))
 
-    # -- what Go has stored, and what it does to ours
+    # -- documents that Go has stored, and Go's changes to gearmesh's documents
 
     @pytest.mark.parametrize("case", CASES)
     def test_what_go_wrote_is_read(self, backend: Backend, database: Database, case: Document) -> None:
@@ -383,7 +383,7 @@ class TestMongoBackend(BackendContract):
 
 
 def expected_of(case: Document) -> list[tuple[str, Any]]:
-    """Types and Python values of what the recorded task returned, from the values that Go was given."""
+    """Return type and Python value of each result of the recorded task, from the arguments that Go had."""
     if case["task"] == "add(1,2)":
         return [("int64", 3)]
     if case["task"] == "two":
@@ -400,7 +400,7 @@ def expected_of(case: Document) -> list[tuple[str, Any]]:
 
 
 def test_the_database_is_go_s_unless_something_else_is_said(mongodb_server: MongoServer) -> None:
-    """Go: what stands behind the hosts is where the user is looked up."""
+    """Go: the path of the URL names the database of the user, not the one for the states."""
     uuid = f"task_{uuid4()}"
     named = f"test_{uuid4().hex}"
     with pymongo.MongoClient[Document](mongodb_server.url) as client:
@@ -481,7 +481,7 @@ def test_revocations_are_heard_again_after_a_restart(
         server.start()
         eventually(lambda: _try(other, lambda: other.revoke(["task_b"], 60) or True))
         eventually(lambda: "task_b" in told)
-        assert set(told) == {"task_a", "task_b"}, "all are told again: nobody knows what was missed"
+        assert set(told) == {"task_a", "task_b"}, "all come again: the backend cannot know which were missed"
         stop()
 
 

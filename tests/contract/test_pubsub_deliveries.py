@@ -1,4 +1,4 @@
-"""Pub/Sub's own: ordering keys, early messages, what is missing, the limits, duplicates, and a client of the user's."""
+"""Pub/Sub alone: ordering keys, early messages, missing resources, limits, duplicates, and a user's own client."""
 
 from __future__ import annotations
 

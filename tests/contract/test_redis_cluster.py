@@ -1,4 +1,4 @@
-"""A Redis cluster of six: the contracts, and what only happens in a cluster."""
+"""The contracts on a Redis cluster of six nodes, and tests of clusters alone."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ class TestTokens(InCluster):
 
 
 def move_slot(cluster: RedisCluster, key: str, *, finish: bool = True) -> Callable[[], None]:
-    """Move the slot of ``key`` to another master, with its keys; the second half of it is what is returned."""
+    """Move the slot of ``key`` to another master, with its keys; return a function that does the second half."""
     slot = slot_of(key)
     source = cluster.node_of(key)
     other = next(
@@ -293,7 +293,7 @@ def move_slot(cluster: RedisCluster, key: str, *, finish: bool = True) -> Callab
         for name in source_client.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000):
             source_client.execute_command("MIGRATE", "127.0.0.1", other.port, name, 0, 5000)
         for client in (target_client, source_client, *clients):
-            with suppress(redis.ResponseError):  # replicas can't be told, and learn of it
+            with suppress(redis.ResponseError):  # replicas refuse the command, and learn it from a master
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
         for client in (target_client, source_client, *clients):
             client.close()
@@ -388,7 +388,7 @@ def test_an_app_in_a_cluster(cluster_url: str, redis_cluster: RedisCluster) -> N
 
 
 def test_broadcast_in_a_cluster(cluster_url: str) -> None:
-    """A message to a fanout exchange reaches its consumers, whatever node they listen to."""
+    """A message to a fanout exchange reaches its consumers on each node."""
     exchange = kombu.Exchange("news", "fanout")
     with ExitStack() as stack:
         connections = [stack.enter_context(open_connection(cluster_url)) for _ in range(3)]

@@ -1,6 +1,6 @@
 """Redis' work for a task, in commands and calls of scripts: counts, which no busy machine changes.
 
-A rise of more than a tenth fails. If it is meant, raise the number here and say in the commit what it buys.
+A rise of more than a tenth fails. If you mean it, raise the number here and give the benefit in the commit message.
 """
 
 from __future__ import annotations

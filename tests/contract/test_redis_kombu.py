@@ -33,7 +33,7 @@ ACCEPT = ["json", SIGNATURE_CONTENT_TYPE]
 
 
 class Looped:
-    """A connection in a kombu event loop, as a Celery worker has it: nobody calls ``drain_events``."""
+    """A connection in a kombu event loop, as in a Celery worker, which never calls ``drain_events``."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.hub = Hub()
@@ -191,7 +191,7 @@ class TestLoop:
         here.run(lambda: len(here.got) == 5)
         assert here.got[3].body == here.got[1].body
         here.close()
-        assert client.llen(queue) == 4, "what was not acknowledged is back"
+        assert client.llen(queue) == 4, "the unacked messages are back in the queue"
 
     def test_a_delayed_message_comes_in_time(
         self, looped: Callable[..., Looped], client: redis.Redis, queue: str
@@ -614,7 +614,8 @@ class TestChannel:
         assert message.payload == {"n": 0}
         message.ack()
         simple.get(timeout=60).ack()
-        simple.get(timeout=60).ack()  # get_nowait() looks only at what no consumer was given, as with AMQP
+        # The consumer has the message already, so get_nowait() would not find it. With AMQP this is the same.
+        simple.get(timeout=60).ack()
         with pytest.raises(simple.Empty):
             simple.get_nowait()
         with pytest.raises(simple.Empty):
@@ -674,7 +675,7 @@ class TestChannel:
 
 
 class TestAddresses:
-    """The place of a server, and what it asks for."""
+    """Forms of a server's URL, with sockets, passwords and databases."""
 
     def test_socket_password_and_database(
         self, make_redis: Callable[..., RedisServer], looped: Callable[..., Looped], queue: str

@@ -1,4 +1,4 @@
-"""A lone call on Redis: sent once whatever becomes of its answer, and the bytes on its connection."""
+"""A lone call on Redis: gearmesh sends it once even if its answer is lost; and the bytes on its connection."""
 
 from __future__ import annotations
 

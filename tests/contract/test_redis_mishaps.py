@@ -68,7 +68,7 @@ def done(uuid: str, state: str = SUCCESS) -> TaskState:
 
 
 class TestOtherTypes(Mishaps):
-    """A key that is not what it should be spoils its own commit, whole, and no other."""
+    """A key of the wrong type makes its own commit fail, whole, and no other."""
 
     @pytest.fixture
     def here(self, tap: OpenTap, enlistable: Backend, queue: str) -> Tap:
@@ -355,7 +355,7 @@ class TestWaits(Mishaps):
             stop.set()
             thread.join()
         rest = client.lrange(queue, 0, -1)
-        # A busy machine may not have said goodbye in time: then a reaper is to find the name, and what came.
+        # On a busy machine a consumer may not have signed off in time: then a reaper would find its name and messages.
         for name in client.hkeys(QueueKeys(queue).consumers):
             rest += client.lrange(QueueKeys(queue).arrived(name.decode()), 0, -1)
             rest += client.hvals(QueueKeys(queue).held(name.decode()))
@@ -548,7 +548,7 @@ class TestServers(Mishaps):
         server = make_redis(args=["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"])
         with caplog.at_level(logging.WARNING, "gearmesh"), open_connection(server.url) as connection:
             connection.channel()
-            assert caplog.messages == [], "who only sends can't help it"
+            assert caplog.messages == [], "no warning to a program that only sends"
             for n in range(2):
                 Tap(connection, (f"{queue}_{n}",), 0)
         (message,) = caplog.messages
@@ -630,7 +630,7 @@ class TestNames(Mishaps):
     def test_a_server_that_was_away_decides_nothing(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
-        """Its clients could not speak meanwhile, whoever looks."""
+        """The holder could send no heartbeat meanwhile, so the Reaper does not count that time."""
         tap().publish(queue, b"x")
         holder = tap(queue, prefetch=1, lease=1.0)
         holder.take(1)
@@ -673,12 +673,12 @@ class TestNames(Mishaps):
         board = Scoreboard.post(holder.name, 2)
         board.places[1] = held[1].delivery.id
         other.verbs.reap([queue])
-        assert other.verbs.pending(queue) == [], "it lives"
+        assert other.verbs.pending(queue) == [], "the holder lives"
         board.close(keep=True)
         other.verbs.reap([queue])
         assert other.verbs.pending(queue) == bodies
         assert client.hexists(other.channel.keys(queue).consumers, holder.name), (
-            "a wait of its may still be open"
+            "a blocked wait of the holder may still be open"
         )
         other.verbs.reap([queue])
         assert holder.settle(*held) == ["lost"] * 3
@@ -686,7 +686,7 @@ class TestNames(Mishaps):
         again = last.take(3)
         last.check_losses(again, 1, 1, 1)
         assert [message.delivery.crash_count for message in again] == [None, None, None], (
-            "somebody may have killed it"
+            "it may have been killed from outside"
         )
 
     def test_names_that_no_worker_has_are_passed_over(
@@ -697,7 +697,7 @@ class TestNames(Mishaps):
         holder.take(1)
         reaper = tap(queue, prefetch=1, lease=0.5)
         client.hset(reaper.channel.keys(queue).consumers, b"bad\xff", "1")  # type: ignore[arg-type]
-        assert len(reaper.take(1)) == 1, "who else is silent is found all the same"
+        assert len(reaper.take(1)) == 1, "the Reaper still finds the silent worker"
 
     def test_what_ran_when_memory_ran_out_is_isolated(
         self, tap: OpenTap, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -734,7 +734,7 @@ class TestNames(Mishaps):
             reaper.drain(0.1)
             return not client.exists(keys.watched)
 
-        eventually(forgotten, what="of who is gone nothing is kept: it")
+        eventually(forgotten, what="Redis keeps nothing about a worker that is gone: the check")
 
 
 def test_a_chord_is_not_complete_with_a_member_whose_state_the_server_has_lost(redis_url: str) -> None:
@@ -790,7 +790,7 @@ WRONG = {
 def test_a_worker_beside_a_key_of_another_type(
     redis_url: str, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    """It names the key, serves the other queues, and goes on with this one when somebody has mended it."""
+    """The worker names the key, serves the other queues, and returns to this one once an operator deletes the key."""
     key = WRONG[where]
     app = App(redis_url, redis_url)
 
@@ -807,7 +807,7 @@ def test_a_worker_beside_a_key_of_another_type(
                 assert double.s(3).set(queue="shop").delay().get(timeout=20) == 6
             else:
                 eventually(lambda: f"the key {key!r} in Redis is a {kind}, expected a " in caplog.text)
-            assert client.type(key).decode() == kind, "nobody has touched it"
+            assert client.type(key).decode() == kind, "the worker has not touched the key"
             client.delete(key)
             assert double.s(3).set(queue="shop").delay().get(timeout=20) == 6
             assert double.s(4).set(queue="other", countdown=0.1).delay().get(timeout=20) == 8
@@ -827,7 +827,7 @@ def test_a_queue_that_becomes_another_type_while_it_is_waited_for(
     with redis.Redis.from_url(redis_url) as client, Worker(app, ["shop", "other"], concurrency=1):
         assert double.s(1).set(queue="shop").delay().get(timeout=20) == 2
         client.set("shop", "precious")
-        # Redis wakes nobody for this: the next look or wait finds it.
+        # Redis does not end a blocked wait for this: the next look or wait finds it.
         client.client_kill_filter(_type="normal", skipme=True)
         eventually(lambda: "the key 'shop' in Redis is a string, expected a list" in caplog.text)
         assert double.s(2).set(queue="other").delay().get(timeout=20) == 4

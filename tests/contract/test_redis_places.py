@@ -1,7 +1,7 @@
 """The contracts in every place where a Redis may be: the lock's in each kind of place, the rest in the long form.
 
-What all of them have in common is shown on one Redis (test_transports.py, test_backends.py) and on a cluster
-(test_redis_cluster.py); that connections are made right in each place, in test_redis_topologies.py.
+The tests of one Redis (test_transports.py, test_backends.py) and of a cluster (test_redis_cluster.py) show the features
+that all places share. test_redis_topologies.py shows that gearmesh connects correctly in each place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One Redis behind sentinels, TLS, a Unix socket, and a user who may do only what is needed."""
+"""One Redis behind sentinels, TLS, a Unix socket, and a user with the fewest permissions."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class TestTLSCluster(Short):
         """A cluster has none."""
 
 
-# --- a user who may do only what is needed --------------------------------------------------------
+# --- a user with the fewest permissions -----------------------------------------------------------
 
 
 def documented_rule() -> list[str]:
@@ -178,9 +178,9 @@ def test_a_worker_under_the_rule(acl_place: Place) -> None:
 
 
 def test_a_failover_while_a_worker_waits(make_sentinels: Callable[..., RedisSentinels]) -> None:
-    """It was blocked on the old master, which lives on: for a while as a master, then as a replica.
+    """The worker was blocked on the old master, which lives on: for a while as a master, then as a replica.
 
-    What a sender gives to the old one before it looks again is lost, so it is sent until it comes back.
+    Messages to the old master are lost until the sender asks the sentinels again, so the test sends until one arrives.
     """
     group_ = make_sentinels(sentinel_password="quiet")
     settings = RedisConfig(master_name=group_.master_name, sentinel_password="quiet")
@@ -203,7 +203,7 @@ def test_a_failover_while_a_worker_waits(make_sentinels: Callable[..., RedisSent
 
 
 class TestReplicas:
-    """``replicas_ack``: what is written counts as done once a replica has it."""
+    """``replicas_ack``: a write counts as done once a replica has it."""
 
     @pytest.fixture
     def servers(self, make_redis: Callable[..., RedisServer]) -> tuple[RedisServer, RedisServer]:
@@ -239,8 +239,8 @@ class TestReplicas:
                 add.delay(3, 4)
             assert client.llen("machinery_tasks") == 2, "repeated under one token"
             with Worker(app, concurrency=1):
-                # A state is written, but nobody may rely on that yet. (SUCCESS, unless a slow machine shows RECEIVED
-                # first: then the result waits behind that.)
+                # The master has a state that no replica has acknowledged. (It is SUCCESS, unless a slow machine shows
+                # RECEIVED first: then the result waits behind that.)
                 eventually(lambda: b'"State":"PENDING"' not in client.get(first.uuid))
                 replica.resume()
                 eventually(lambda: not client.keys("machinery_tasks") + client.keys("*:held:*"))
@@ -249,7 +249,7 @@ class TestReplicas:
     def test_what_a_dead_master_alone_had(
         self, make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], acks: int
     ) -> None:
-        """Without waiting it is lost, and the sender was told that all is well; with it, the sender knows."""
+        """Without a wait for replicas the sender loses it and gets no error; with the wait, it gets an error."""
         master, replica = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis()
         network = make_proxy(master.port)
         settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.4)
@@ -275,7 +275,7 @@ class TestReplicas:
     def test_one_of_two(
         self, make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], acks: int
     ) -> None:
-        """One replica has it, and the other one takes over: only who waited for both knows that it is not safe."""
+        """One replica has it, and the other one takes over: only a sender that waited for both got an error."""
         master, near, far = make_redis(args=["--repl-diskless-sync-delay", "0"]), make_redis(), make_redis()
         network = make_proxy(master.port)
         settings = RedisConfig(replicas_ack=acks, replicas_ack_timeout=0.4)
@@ -299,7 +299,7 @@ class TestReplicas:
             assert (one.llen("machinery_tasks"), other.llen("machinery_tasks")) == (1, 0)
 
     def test_a_repeated_commit_is_waited_for_too(self, servers: tuple[RedisServer, RedisServer]) -> None:
-        """It finds everything done, and writes nothing: that the replicas have it is to be shown all the same."""
+        """The repeated commit writes nothing, but must still wait until the replicas have the first one."""
         master, replica = servers
         place = Place(master.url, RedisConfig(replicas_ack=1, replicas_ack_timeout=0.1))
         replica.pause()
@@ -317,7 +317,7 @@ class TestReplicas:
             assert channel.pending("q") == [b"x"]
 
 
-# --- what is wrong is said ------------------------------------------------------------------------
+# --- errors name the mistake ----------------------------------------------------------------------
 
 
 class TestMistakes:

@@ -55,7 +55,7 @@ def second(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def several(second: str) -> str:
-    """Two URLs; nobody listens at the first."""
+    """Two URLs; no server listens at the first."""
     return f"{nobody_like(second)};{second}"
 
 
@@ -75,7 +75,7 @@ def at_work(app: App, **options: Any) -> Iterator[Worker]:
 
 
 def test_a_worker_and_its_callers(several: str, redis_url: str) -> None:
-    # Even what is tried only once is tried at each broker.
+    # With publish_timeout=0 the app tries once, but at each broker.
     app = App(several, redis_url, multiple_broker_separator=";", publish_timeout=0)
     with at_work(app):
         assert app.tasks["add"].delay(1, 2).get(timeout=20) == 3
@@ -145,7 +145,7 @@ def test_a_replica_is_passed_over(make_redis: Callable[..., RedisServer], redis_
     app = App(f"{replica.url};{master.url}", redis_url, multiple_broker_separator=";")
     with at_work(app):
         assert app.tasks["add"].delay(1, 2).get(timeout=20) == 3
-        # The two change places: what was the master answers still, and takes nothing.
+        # The two change places: the former master still answers, but refuses writes.
         with redis.Redis.from_url(replica.url) as client:
             client.replicaof("NO", "ONE")
         with redis.Redis.from_url(master.url) as client:

@@ -1,4 +1,4 @@
-"""Whole workers on SQS: long tasks, poison, FIFO queues, ETAs, redrive, sizes, and what a request costs."""
+"""Whole workers on SQS: long tasks, poison, FIFO queues, ETAs, redrive, sizes, and the number of requests."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from gearmesh.transports.sqs.unacked import Unacked
 
 from .sqs_queues import Queues
 
-#: A short wait: a consumer that has ended goes on waiting for so long, and returns what it gets.
+#: A short wait: a stopped consumer still waits for so long, and returns the messages that it then gets.
 SETTINGS = SQSConfig(create_queues=True, receive_wait_time_seconds=1)
 
 

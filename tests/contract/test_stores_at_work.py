@@ -161,7 +161,7 @@ def test_a_result_that_is_too_large_for_memcached_is_a_failure(
 def test_a_uuid_that_memcached_does_not_take_is_a_dead_letter(
     make_app: Callable[[str], App], memcache_url: str
 ) -> None:
-    """Somebody else's message: neither a result nor its failure has a key, and the worker goes on."""
+    """A foreign UUID is no valid key for a result or a failure: it becomes a dead letter, and the worker goes on."""
     app = make_app(memcache_url)
     foreign = Signature(UUID="a b", Name="add", RoutingKey=app.default_queue)
     with make_app("null") as other, Worker(app, concurrency=2):
@@ -218,7 +218,7 @@ def test_a_memcached_that_dies_while_tasks_run(
     results = app.publish_many([add.s(n) for n in range(50)])
     servers[1].kill()
     with Worker(app, concurrency=4):
-        # A flush is repeated as a whole: what was written before is written again.
+        # The worker repeats a flush as a whole, and so writes some states twice.
         time.sleep(0.2)
         servers[1].start()
         uuids = [result.uuid for result in results]

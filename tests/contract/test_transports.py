@@ -197,7 +197,7 @@ class TestRedisLostReplies(TransportFixtures):
         return connect
 
     def commit(self, here: Tap, commits: list[Commit], token: Token) -> list[Outcome]:
-        """Commit as a caller does that repeats what may not have happened."""
+        """Commit, and repeat the commit as a caller does if no answer arrives."""
         for _ in range(5):
             try:
                 return here.verbs.commit(commits, token=token)

@@ -42,9 +42,9 @@ _DELAYED = Scenario(
     name="delayed",
     steps=(
         Step(ask={"Op": "send", "Sig": sig("add", i64(1), ETA="{in:900}")}, want={"OK": True}),
-        # There is no list of the queues it may be in.
+        # RabbitMQ cannot list the delay queues that the message may be in.
         Step(ask={"Op": "delayed"}, want=_REFUSED),
-        # The queue's x-expires would be beyond what RabbitMQ takes: 2^32 ms, and it is twice the delay.
+        # The queue's x-expires is twice the delay, so it would exceed RabbitMQ's limit of 2^32 ms.
         Step(
             ask={"Op": "send", "Sig": sig("add", i64(1), ETA="2036-01-01T00:00:00Z")},
             want=_REFUSED,
@@ -78,7 +78,7 @@ _CUSTOM_QUEUE = Scenario(
             side="go",
             step=2,
             want={"OK": True},
-            why="whether the default queue was there by then depends on who has looked",
+            why="the default queue is there only if a worker has declared it",
         ),
     ),
 )

@@ -68,21 +68,21 @@ def note(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture(scope="session")
 def interop_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
-    """A Redis that nobody flushes, with a database for everyone. (Skips where the run's Redis does.)"""
+    """A Redis that no test flushes, with a database for each peer. (Skips if the run has no Redis.)"""
     with RedisServer(args=["--databases", str(DATABASES)]) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def fresh_url(interop_redis: RedisServer) -> Callable[[], str]:
-    """Gives URLs of databases that nobody has used."""
+    """Gives URLs of unused databases."""
     numbers = itertools.count()
     return lambda: interop_redis.url_of(next(numbers))
 
 
 @pytest.fixture(scope="session")
 def fresh_vhost(rabbitmq_server: RabbitServer) -> Callable[[], str]:
-    """Gives URLs of vhosts that nobody has used."""
+    """Gives URLs of new vhosts."""
     return lambda: rabbitmq_server.url_of(rabbitmq_server.vhost())
 
 

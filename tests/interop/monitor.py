@@ -38,7 +38,7 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def parse(line: bytes) -> tuple[int, Command] | None:
-    """The database and the command of one line of MONITOR; None for what is no command."""
+    """Return the database and the command of one line of MONITOR; None if the line has no command."""
     match = _LINE.fullmatch(line)
     if match is None:
         return None
@@ -50,7 +50,7 @@ class Monitor:
     """Watches the database of ``url`` from ``with`` on.
 
     Attributes:
-        commands: what was seen so far, in order; appended to by a thread.
+        commands: the commands so far, in order; a thread appends to it.
     """
 
     def __init__(self, url: str) -> None:
@@ -90,7 +90,7 @@ class Monitor:
         assert seen, "MONITOR is behind"
 
     def window(self, seconds: float) -> list[Command]:
-        """Return what is seen within the next ``seconds``: a measurement, so it takes that long."""
+        """Return the commands of the next ``seconds``; the call takes that long."""
         with self._changed:
             start, end = len(self.commands), time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:

@@ -28,7 +28,7 @@ class Peers:
         programs: the command line of each side.
         fresh_url: gives the URL of an unused database.
         stack: ends the peers.
-        abrupt: by killing them; what they leave behind is nobody's.
+        abrupt: end the peers with SIGKILL; no test uses the keys and messages that they leave.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Peers:
         return found
 
     def client(self, side: Side, url: str) -> PeerProcess:
-        """The shared client of a side on a database; nobody reads its default queue."""
+        """Return the shared client of a side on a database; no worker reads its default queue."""
         found = self._clients.get((side, url))
         if found is None:
             found = self._clients[side, url] = self.start(

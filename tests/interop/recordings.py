@@ -1,8 +1,8 @@
-"""Recordings of real Machinery on Redis, and what is compared of them.
+"""Recordings of real Machinery on Redis, in a form that tests can compare.
 
-A recording is cut where its worker first acts: before that is the client, after it the worker.
-Compared is what was **written**: states, group metas, messages pushed and messages delayed. Ids
-that only one side made up get names in the order they appear, times become ``*``.
+A recording is cut where its worker first acts: before that the client writes, after it the worker.
+Tests compare **writes** only: states, group metas, messages pushed and messages delayed. Ids that
+only one side made up get names in the order of their appearance, times become ``*``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Kind = Literal["state", "group", "push", "delay"]
 class Write:
     """One write that the other side of the wire can see.
 
-    ``about``: the task's or the group's id. ``where``: of a message its queue, or the delayed key.
-    ``expire``: seconds, of what is stored. ``score``: unix ns, of what is delayed.
+    ``about``: the task's or the group's id. ``where``: the queue of a message, or the delayed key.
+    ``expire``: seconds, of a stored value. ``score``: unix ns, of a delayed message.
     """
 
     kind: Kind
@@ -113,7 +113,7 @@ def by_subject(writes: Iterable[Write]) -> dict[str, list[Write]]:
 
 
 def missing(ours: Sequence[Write], theirs: Sequence[Write]) -> str:
-    """Empty if ``ours`` is ``theirs`` but for states that were merged away; else what is wrong."""
+    """Return the first difference; empty if ``ours`` lacks nothing but states that were merged away."""
     left = list(ours)
     for write in theirs:
         if left and left[0] == write:
@@ -128,9 +128,9 @@ class Recording:
     """One scenario.
 
     Attributes:
-        commands: the requests that the peer was given.
-        client, worker: what each wrote, in order.
-        keys_after: what was left in Redis.
+        commands: the requests to the peer.
+        client, worker: the writes of each, in order.
+        keys_after: the keys that were left in Redis.
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""One table of what a client asks and what it must be answered, whoever is at the two ends.
+"""One table of requests to a client and the answers that it must give, in Go or in Python.
 
-Each scenario runs for every pair of a client and a worker there is. In requests and expectations
-``{word}`` stands for something made up for the run:
+Each scenario runs for every pair of a client and a worker. In requests and expectations ``{word}``
+stands for a value that is made up for the run:
 
 =================  =====================================================================
-``{queue}``        the worker's own queue, also where nothing is named
-``{other}``        a second queue, which nobody reads or the worker was told to read
+``{queue}``        the worker's own queue, also if the request names no queue
+``{other}``        a second queue, which the worker reads only if its flags name it
 ``{id:NAME}``      a task id, the same for the same NAME
 ``{text:NAME}``    a fresh text
 ``{in:SECONDS}``   a moment, that far from the step's beginning
@@ -67,7 +67,7 @@ class Step:
     """One request.
 
     Attributes:
-        ask: the request. to: who is asked.
+        ask: the request. to: the end that gets it.
         want: fields that the answer must have.
         results: the stored results that the answer's ``Raw`` (a TaskState) must have.
         until: ask again until ``want`` holds, for 10 seconds at most.
@@ -84,16 +84,16 @@ class Step:
     check: Callable[[Json], None] | None = None
 
 
-#: What follows a refusal.
+#: The step after a refusal.
 NOTHING_WAITS = Step(ask={"Op": "pending", "Queue": "{queue}"}, want={"OK": True, "N": 0})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Differs:
-    """A step whose answer depends on who is at one end.
+    """A step whose answer depends on the implementation at one end.
 
     Attributes:
-        step: its index. side: whose being the ``end`` makes the answer ``want``.
+        step: its index. side: the implementation that, at ``end``, makes the answer ``want``.
         why: the quirk, in a sentence.
         ends: the scenario is over after this step, since nothing was sent.
     """
@@ -111,10 +111,10 @@ class Scenario:
     """One row.
 
     Attributes:
-        steps: what is asked, in order.
-        worker: flags for a worker of the scenario's own; None: the shared one does.
-            A Go worker that has met an unreadable argument may never work again (v2), so
-            scenarios with one have their own, with no flags.
+        steps: the requests, in order.
+        worker: flags for a worker of the scenario's own; None: the shared worker runs it.
+            A Go worker that has received an unreadable argument may never work again (v2), so
+            scenarios with such an argument have their own worker, without flags.
         differs: in order of precedence.
     """
 
@@ -128,7 +128,7 @@ class Scenario:
         return any(d.ends and d.end == "client" and d.side == client for d in self.differs)
 
     def steps_for(self, client: Side, worker: Side) -> list[tuple[Step, Json]]:
-        """The steps with what is expected between these two."""
+        """Return the steps with the expected answers for this client and this worker."""
         steps: list[tuple[Step, Json]] = []
         ends: Mapping[str, Side] = {"client": client, "worker": worker}
         for i, step in enumerate(self.steps):
@@ -199,9 +199,9 @@ def _echoes() -> tuple[Scenario, ...]:
     return tuple(rows)
 
 
-# --- what cannot be read --------------------------------------------------------------------------
+# --- unreadable arguments -------------------------------------------------------------------------
 
-_REFUSED = "what Go cannot read is never published by Python"
+_REFUSED = "Python never publishes an argument that Go cannot read"
 
 
 def _poison(name: str, signature: Json, go: Json, *differs: Differs, refusal: Json | None = None) -> Scenario:
@@ -272,7 +272,7 @@ _MISMATCH = (
     ),
 )
 
-# --- what follows ---------------------------------------------------------------------------------
+# --- follow-up tasks ------------------------------------------------------------------------------
 
 
 def _done(name: str, *results: Any) -> Step:

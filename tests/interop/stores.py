@@ -1,8 +1,8 @@
-"""The rows of the table of scenarios that have another form where the result backend is not Redis.
+"""The rows of the table of scenarios that differ if the result backend is not Redis.
 
 Memcache has the same JSON, so nothing is different. MongoDB has BSON: Machinery can't read back most of what it writes
-there (recordings ``results_mongodb.json``), and not all of what Python writes for it to read. In DynamoDB it stores all
-values as text and reads none but strings back (recordings ``cloud/go-getstate-variants.txt``).
+there (recordings ``results_mongodb.json``), and not all that Python writes for it to read. In DynamoDB it stores all
+values as text and can read only strings back (recordings ``cloud/go-getstate-variants.txt``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Store = Literal["memcache", "mongodb", "dynamodb"]
 
 #: The largest integer of BSON.
 _LARGEST: Final = 2**63 - 1
-#: What Go stores in a form that it reads back.
+#: The types whose values Go stores in a form that it can read back.
 _GO_READS: Final = frozenset(
     f"{slice}{name}" for slice in ("", "[]") for name in ("bool", "int64", "float32", "float64", "string")
 )
@@ -28,7 +28,7 @@ _GO_READS_TYPED: Final = frozenset(
         *(f"{slice}{name}" for slice in ("", "[]") for name in ("bool", "float32", "float64", "string")),
     )
 )
-#: Rows whose chord's callback gets what Go's members returned, as text where it wants integers.
+#: Rows whose chord's callback takes integers, but gets the results of Go's members as text.
 _INTEGER_CHORDS: Final = frozenset(
     ("chord of ten", "chord whose callback is followed", "chord whose callback fails")
 )

@@ -1,4 +1,4 @@
-"""A whole session of ours leaves in RabbitMQ what the recording of a session of Machinery's left."""
+"""A whole session of gearmesh leaves the same queues and messages in RabbitMQ as a recorded session of Machinery."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Json = dict[str, Any]
 
 
 class Broker:
-    """One vhost, and what is in it."""
+    """One vhost with its queues, bindings and messages."""
 
     def __init__(self, server: RabbitServer, url: str) -> None:
         self.url = url
@@ -39,7 +39,7 @@ class Broker:
         self._vhost = url.rpartition("/")[2]
 
     def queues(self) -> dict[str, Json]:
-        """As recorded, by name; without those of ours, in which nobody else looks."""
+        """Return the queues as recorded, by name, without gearmesh's own, which Go never reads."""
         rows = self._server.listing("queues", *COLUMNS, vhost=self._vhost)
         return by_name([row for row in rows if not row["name"].startswith("gearmesh:")])
 
@@ -84,7 +84,7 @@ def recorded_queue(step: str, name: str) -> Json:
 
 
 def alike(value: Any) -> Any:
-    """Without what is another at each run."""
+    """Return the value with times and ids replaced, which differ in each run."""
     if isinstance(value, str):
         return _CREATED.sub('"CreatedAt":"*"', _ID.sub(r"\1_*", value))
     if isinstance(value, list):
@@ -118,7 +118,7 @@ def test_what_a_client_sends(app: App, broker: Broker) -> None:
     assert queues[sent.uuid] == recorded_queue(
         "queues_after_client_publish", next(iter(GOLDEN["pending_state_queue"]))
     )
-    # Go makes a queue that nobody reads, named like the binding key; here it is the one that workers read.
+    # Go makes a queue named like the binding key, which no worker reads; gearmesh makes the one that workers read.
     orphan = recorded_queue("queues_after_client_publish", "machinery_task")
     assert queues == {sent.uuid: queues[sent.uuid], "machinery_tasks": orphan}
     recorded = [row for row in GOLDEN["bindings"] if row["source_name"]]
@@ -147,7 +147,7 @@ def test_the_states_of_a_task(app: App, broker: Broker, outcome: str, recording:
     assert queue == {**recorded_queue("queues_after_success", _task()), "messages": queue["messages"]}
     theirs = alike(recorded)
     ours = broker.messages(sent.uuid)
-    assert ours[-1] == theirs[-1], "the last is what Go's last is"
+    assert ours[-1] == theirs[-1], "the last message equals Go's last"
     assert all(message in theirs for message in ours)
 
 

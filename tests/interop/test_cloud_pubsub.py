@@ -132,7 +132,7 @@ def test_recorded_messages_have_no_attributes_and_ours_none_for_go(pubsub_emulat
 
 
 def test_the_recorded_results_are_read(fresh_url: Callable[[], str]) -> None:
-    """Results are Redis' own: what Go had stored behind Pub/Sub reads as always."""
+    """The broker does not change results: gearmesh reads those of a Go worker behind Pub/Sub from Redis as usual."""
     states = {}
     for line in (GOLDEN / "pubsub-redis.txt").read_text().splitlines():
         key, _, value = line.partition(" => ")

@@ -1,4 +1,4 @@
-"""The table of scenarios with Amazon SQS as the broker, every way that the peers allow, and what Go has sent there."""
+"""The table of scenarios with Amazon SQS as the broker, for all pairs of peers, and messages that Go has sent there."""
 
 from __future__ import annotations
 

@@ -209,13 +209,13 @@ def accepted(answer: Json) -> Any:
 
 
 def compare_reading(line: bytes, value: str, ours: Json, theirs: Json) -> None:
-    """The same, or we refuse what Go makes another value of."""
+    """Assert that both give the same answer, or that gearmesh refuses an argument that Go reads as another value."""
     told = f"{line.decode()}\nours:   {ours}\ntheirs: {theirs}"
     if ours["OK"]:
         assert theirs["OK"], told
         assert accepted(ours) == accepted(theirs), told
     elif theirs["OK"]:
-        # Go: integers wrap. Base64 hides what a list of them became.
+        # In Go integers wrap. It writes a list of bytes as base64, so decode that to compare the numbers.
         (result,) = theirs["Results"]
         sent = json.loads(value)
         if isinstance(result, str) and isinstance(sent, list):

@@ -60,7 +60,7 @@ def oracle() -> Iterator[Oracle]:
         yield oracle
 
 
-# --- the oracle says what Machinery said ---------------------------------------------------------
+# --- the oracle answers as Machinery did ---------------------------------------------------------
 
 
 def test_the_oracle_reads_signatures_as_machinery_did(oracle: Oracle) -> None:
@@ -109,7 +109,7 @@ def test_the_oracle_writes_texts_and_states_as_machinery_did(oracle: Oracle) -> 
         ] == stored
 
 
-# --- Python says what the oracle says ------------------------------------------------------------
+# --- Python answers as the oracle does -----------------------------------------------------------
 
 
 def told(oracle: Oracle, differences: list[Difference]) -> str:
@@ -214,7 +214,7 @@ def test_go_and_python_agree_about_arguments(oracle: Oracle, batch: list[tuple[s
 
 
 def _require(folder: str) -> None:
-    """Build an oracle; skip the test if Go cannot download what it needs, and fail it under CI."""
+    """Build an oracle; if Go cannot download its modules, skip the test, or fail it under CI."""
     try:
         build(folder)
     except ServerMissing as exc:

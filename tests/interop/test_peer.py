@@ -1,4 +1,4 @@
-"""The Python peer and what starts peers, by themselves."""
+"""The Python peer, and the code that starts peers, each alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .scenarios import call, i64, sig
 
 
 def script(text: str) -> list[str]:
-    """A program that says it is ready and then does what ``text`` says."""
+    """Return the command line of a program that reports that it is ready and then runs the code ``text``."""
     ready = 'import sys, time; print(\'{"OK":true,"Raw":"ready"}\', flush=True); '
     return [sys.executable, "-c", ready + text]
 

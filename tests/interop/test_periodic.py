@@ -1,4 +1,4 @@
-"""Periodic tasks over one lock: of several schedulers, whatever they are written in, one fires."""
+"""Periodic tasks over one lock: of several schedulers, in Go or Python, only one sends each run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TICKS = "ticks"
 
 
 def tick(name: str) -> dict[str, object]:
-    """The request; tasks are told apart by their names, and wait in a queue that nobody reads."""
+    """Return the request for a task of this name, which waits in a queue that no worker reads."""
     return {"Op": "periodic", "Spec": "@every 1s", "Name": "tick", "Sig": {"Name": name, "RoutingKey": TICKS}}
 
 
@@ -44,7 +44,7 @@ def run(url: str, seconds: int, timeout: float) -> tuple[Counter[str], float]:
 
 @pytest.fixture
 def url(make_redis: Callable[..., RedisServer]) -> str:
-    """Database 0 of a Redis: Go's lock is there, whatever its URL says."""
+    """Database 0 of a Redis: Go keeps its lock there even if its URL names another."""
     return make_redis().url
 
 
@@ -70,7 +70,7 @@ def test_go_and_python(
     ticks, took = run(url, 20, 40)
     note("one lock", f"{ticks.total()} runs in {took:.1f} s, {dict(ticks)}")
     assert ticks.total() in (19, 20, 21)
-    # The others go on where one is killed, whoever it was that came first.
+    # If one scheduler is killed, the others go on, even if it had the lock.
     peers[0].kill()
     ticks, _ = run(url, 5, 20)
     assert set(ticks) <= {"python1", "python2"}

@@ -58,7 +58,7 @@ def test_async_twins(add: Any) -> None:
 
 
 def test_declared_task(app: App) -> None:
-    """A task with a function here runs there all the same: annotations decide what is sent."""
+    """A task with a function here still runs in the peer: its annotations decide the types of its arguments."""
 
     @app.task(name="echo_int8")
     def echo(value: Int8) -> Int8:

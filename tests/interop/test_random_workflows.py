@@ -20,7 +20,7 @@ COUNT = int(os.environ.get("GEARMESH_WORKFLOWS") or 40)
 #: Another seed for each run; a difference prints its workflow.
 SEED = int(os.environ.get("GEARMESH_FUZZ_SEED") or random.SystemRandom().randrange(2**32))
 WAIT_S = 60.0
-#: The binding key of peers, which cannot be told another one.
+#: The binding key of peers, which have no flag for another one.
 PEERS_KEY = "machinery_task"
 
 
@@ -100,7 +100,7 @@ class Workflows:
         text, callback, result = self._step(values)
         texts = [f"chord([{', '.join(texts)}], {text})"]
         node = chord(nodes, callback)
-        # One flag of a callback says that it gets results, and that what follows it does.
+        # The same flag of a callback decides whether it gets results and whether its follow-up task does.
         while not callback.immutable and self._random.random() < 0.3:
             text, step, result = self._step(result, 0.0)
             texts.append(text)

@@ -35,7 +35,7 @@ from .recordings import (
 RECORDINGS = tuple(all_recordings())
 #: Seconds for which the replayed task ``retry_later`` asks; the recorded one asks for 0.3.
 RETRY_LATER_S = 3.0
-#: Keys that are ours alone; whatever else a worker leaves, Go must know.
+#: The prefix of gearmesh's own keys. Go must know all other keys that a worker leaves.
 OURS = "gearmesh:"
 #: Commands that change a key.
 CHANGING = frozenset({
@@ -103,7 +103,7 @@ def named(values: dict[str, str], names: Names) -> dict[str, str]:
     return {names.of(key): names.of(value) for key, value in values.items()}
 
 
-# --- our worker on what Go's client wrote ---------------------------------------------------------
+# --- gearmesh's worker on the messages of Go's client ---------------------------------------------
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
@@ -151,7 +151,7 @@ def with_time_to_delay(recording: Recording) -> Recording:
 
 
 def assert_times_fit(written: Sequence[Write]) -> None:
-    """States keep the time of their PENDING; what is delayed is delayed to its ETA, and that far from now."""
+    """Assert that states keep the time of their PENDING, and that delayed messages wait for their ETA."""
     pending: dict[str, str] = {}
     for write in written:
         if write.state == "PENDING":
@@ -203,11 +203,11 @@ def test_nothing_of_a_failed_member_fires(url: str, store: redis.Redis) -> None:
     assert Counter(write.state for write in written if write.required) == {"SUCCESS": 1, "FAILURE": 1, "": 1}
 
 
-# --- names that nobody here has registered --------------------------------------------------------
+# --- unregistered tasks ---------------------------------------------------------------------------
 
 
 def test_unregistered_is_no_storm(url: str, store: redis.Redis) -> None:
-    """Go puts it back at once, for ever: thousands of times a second on an idle queue."""
+    """Go returns the message to its queue at once and without limit: thousands of times a second on an idle queue."""
     go = json.loads((GOLDEN / "unregistered_storm.json").read_text())["command_counts"]
     queue = "machinery_tasks"
     body = b'{"UUID":"task_1","Name":"nobody","RoutingKey":"machinery_tasks"}'
@@ -240,7 +240,7 @@ REFUSED = frozenset(("task_bad_arg_type", "task_unknown_arg_type"))
 
 @pytest.fixture
 def ask(url: str) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
-    """The Python peer as a client, in this process; nobody works, so it waits for nothing."""
+    """The Python peer as a client, in this process; no worker runs, so it does not wait for results."""
     with make_app(broker=url, backend=url) as app:
         peer = Peer(app, Calls())
 
@@ -260,7 +260,7 @@ def test_client_writes_what_go_wrote(
         monitor.settle(store)
         written = writes_of(monitor.commands)
 
-    if recording.name in REFUSED:  # Go publishes what Go cannot read; we never do
+    if recording.name in REFUSED:  # Go publishes arguments that Go cannot read; gearmesh refuses to send them
         assert not written
         assert not answers[0]["OK"]
         assert recording.answers[0]["Err"].removeprefix("Reflect task args error: ") in answers[0]["Err"]

@@ -24,7 +24,7 @@ from .test_scenarios import Run, ids, take
 
 @dataclass(frozen=True)
 class Place:
-    """One place of a Redis. Peers read what is not in its URL from their environment, with their flag ``-env``."""
+    """One place of a Redis. With the flag ``-env``, peers read settings beside its URL from their environment."""
 
     url: str
     settings: RedisConfig = field(default_factory=RedisConfig)
@@ -53,7 +53,7 @@ def _place(name: str, request: pytest.FixtureRequest, stack: ExitStack) -> Place
         request.getfixturevalue("tls_server")  # skips where there is no server that speaks it
         server = stack.enter_context(RedisServer(tls=certificates, args=["--tls-auth-clients", "no"]))
         return Place(server.url_of(5), RedisConfig(ca=ca), {"SSL_CERT_FILE": ca, "GEARMESH_REDIS_CA": ca})
-    request.getfixturevalue("redis_server")  # skips where there is none
+    request.getfixturevalue("redis_server")  # skips the test if there is no Redis
     if name == "socket":
         server = stack.enter_context(RedisServer(unixsocket=True, args=["--requirepass", "sesame"]))
         return Place(f"redis+socket://sesame@{server.socket_path}:/5")
@@ -77,7 +77,7 @@ def places(place: Place) -> Iterator[Callable[..., Peers]]:
         stack.callback(hang_up, client)
 
         def make(abrupt: bool = False) -> Peers:
-            # Who counts the delayed ones begins with none.
+            # Scenarios that count delayed messages begin without any.
             client.delete(DELAYED_TASKS)
             return Peers(programs, lambda: place.url, stack, abrupt=abrupt)
 
@@ -86,15 +86,15 @@ def places(place: Place) -> Iterator[Callable[..., Peers]]:
 
 @pytest.fixture(scope="module")
 def peers_there(places: Callable[..., Peers]) -> Peers:
-    """Those that are shared."""
+    """The peers that several tests share."""
     return places()
 
 
 @pytest.fixture(scope="module")
 def go_is_lost(place: Place, places: Callable[..., Peers]) -> str:
-    """Why the other implementation does not get there; ``""``: it does.
+    """Return the reason why the other implementation cannot connect there; ``""`` if it can.
 
-    What a peer has to be told besides the URL, and how, its contract leaves open.
+    The contract of peers does not define how a peer gets settings that are not in the URL.
     """
     if not (PEER and place.environment):
         return ""

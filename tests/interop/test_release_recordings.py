@@ -37,7 +37,7 @@ def test_messages_are_written_as_go_writes_them(release: str) -> None:
             for field in NEWER_FIELDS:
                 ours = ours.replace(field, "")
         assert ours == text
-        limits.check_message("q", text.encode())  # it takes what it has sent
+        limits.check_message("q", text.encode())  # a peer of that release accepts its own messages
 
 
 @pytest.mark.parametrize("release", RELEASES)

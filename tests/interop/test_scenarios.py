@@ -17,20 +17,20 @@ from gearmesh.testing.peerproc import PeerProcess
 from .peers import Peers
 from .scenarios import ABSENT, SCENARIOS, Json, Scenario, Side, Step
 
-#: Seconds within which what a step waits for must be so.
+#: Seconds within which the expectation of a step must become true.
 PATIENCE = 60.0
 _WORD = re.compile(r"\{(\w+)(?::([^{}]+))?\}")
 
 
 class Run:
-    """One scenario on its way: what its words stand for, and the answers so far."""
+    """A running scenario: the values of its ``{words}``, and the answers so far."""
 
     def __init__(self, queue: str) -> None:
         self._words: dict[str, str] = {"queue": queue, "other": f"{queue}-{uuid.uuid4().hex[:8]}-other"}
         self.answers: list[Json] = []
 
     def fill(self, value: Any) -> Any:
-        """``value`` with all words filled in."""
+        """Return ``value`` with all words replaced by their values."""
         if isinstance(value, str) and value != ABSENT:
             return _WORD.sub(self._word, value)
         if isinstance(value, list):

@@ -43,7 +43,7 @@ def workers(peers: Peers, fresh_url: Callable[[], str]) -> Workers:
 
 @pytest.fixture
 def ask(client: Side, workers: Workers, peers: Peers) -> Callable[..., Json]:
-    """A client of either side, whose own queue nobody reads: every signature names its queue."""
+    """A client of either side. No worker reads its own queue, so every signature names a queue."""
     return peers.client(client, workers.url).ask
 
 

@@ -13,7 +13,7 @@ from gearmesh.verify.run import verify
 
 from .scenarios import Side
 
-#: The binding key of peers, which cannot be told another one.
+#: The binding key of peers, which have no flag for another one.
 PEERS_KEY = "machinery_task"
 
 

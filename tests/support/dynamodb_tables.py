@@ -17,12 +17,12 @@ __all__ = ["Tables"]
 
 @dataclass(frozen=True)
 class Tables:
-    """Two tables, which are there after :meth:`make`.
+    """A pair of tables; :meth:`make` creates them.
 
     Attributes:
-        url: of their DynamoDB.
-        config: their names.
-        client: boto3's own, for what a test does beside gearmesh.
+        url: the address of their DynamoDB.
+        config: the names of the tables.
+        client: boto3's client, for requests that a test makes without gearmesh.
     """
 
     url: str
@@ -30,11 +30,11 @@ class Tables:
     client: Any
 
     def state(self, task_uuid: str) -> dict[str, Any]:
-        """The stored item of a task's state; ``{}``: there is none."""
+        """Return the stored item of a task's state; ``{}`` if there is no item."""
         return self._item(self.config.task_states_table, {"TaskUUID": {"S": task_uuid}})
 
     def group(self, group_uuid: str) -> dict[str, Any]:
-        """The stored item of a group."""
+        """Return the stored item of a group."""
         return self._item(self.config.group_metas_table, {"GroupUUID": {"S": group_uuid}})
 
     def put_state(self, **item: Any) -> None:

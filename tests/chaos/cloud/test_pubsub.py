@@ -200,7 +200,7 @@ def test_poison_among_good_messages_never_wedges(site: PubSubSite) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_task_that_ends_its_process(site: PubSubSite, rough: Rough) -> None:
-    """The supervisor reads in its journal what ran, and publishes it anew with its crashes."""
+    """The supervisor finds the running task in its journal and publishes the message again with a crash count."""
     rough("threads")
     rough("processes", concurrency=2)
     site.ready(2)

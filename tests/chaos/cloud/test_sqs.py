@@ -1,6 +1,6 @@
 """The storm on Amazon SQS: workers killed and stopped, connections cut, the server stopped and started.
 
-The visibility timeout of the queue is short, so that it passes while the server is away.
+The visibility timeout of the queue is short, so that it passes while the server is stopped.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ..producers import QUEUE, remote_tasks
 from ..rough import Rough
 from ..test_storm import seed_of_this_run
 
-#: Seconds for which a message is hidden that no worker holds any more.
+#: Seconds for which SQS hides a message whose worker has died.
 VISIBILITY_S = 6
-#: More than a message of the storm is ever received: what is dead-lettered is a failure of the test.
+#: More often than any message of the storm is received, so a dead letter is a failure of the test.
 MAX_RECEIVES = 500
 
 
@@ -69,7 +69,7 @@ class SQSSite(CutSite):
         eventually(lambda: sum(map(_consumes, self.nodes)) >= wanted, 60, f"{wanted} consumers")
 
     def open(self) -> int:
-        """Messages in the queue: waiting, hidden and delayed; -1 while the server is away."""
+        """Return the number of waiting, hidden and delayed messages; -1 while the server is unreachable."""
         names = [f"ApproximateNumberOfMessages{end}" for end in ("", "NotVisible", "Delayed")]
         with suppress(BotoCoreError, ClientError):
             found = self.boto.get_queue_attributes(QueueUrl=f"{self.url()}/{QUEUE}", AttributeNames=names)
@@ -103,10 +103,10 @@ class SQSStorm(CutStorm):
         if not self._sqs.stores:
             return "SQS spared, as it stores nothing"
         began = time.monotonic()
-        # An ElasticMQ that is told to stop still accepts messages for half a second, and keeps none of them: two plain
-        # boto3 clients, one that sends and one that receives, show it. One that is killed keeps all.
+        # After SIGTERM, ElasticMQ still accepts messages for half a second, and keeps none of them, as two plain boto3
+        # clients show, one that sends and one that receives. After SIGKILL it keeps all.
         self._sqs.kill()
-        # One that starts tells its clients that their queues do not exist, until it has read them from its disk.
+        # After a start, it answers that queues do not exist until it has read them from its disk.
         for proxy in self._site.proxies:
             proxy.refuse()
         time.sleep(self._random.choice((0.0, VISIBILITY_S + 1.0)))
@@ -172,7 +172,7 @@ def test_a_killed_worker_s_tasks_run_elsewhere(site: SQSSite) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_task_that_ends_its_process(site: SQSSite, rough: Rough) -> None:
-    """The supervisor reads in the journal what ran, and sends it anew with its crashes.
+    """The supervisor finds the running task in the journal and sends its message again with a crash count.
 
     Three visibility timeouts would take longer than the test waits. One or two may pass: SQS may hand a message to the
     request of a process that has just died.

@@ -32,7 +32,7 @@ def _text(data: bytes) -> str:
 def _signature(data: bytes) -> None:
     sig = decode(data)
     again = encode(sig)
-    assert encode(decode(again)) == again, "what was written is written otherwise the second time"
+    assert encode(decode(again)) == again, "decoding and encoding again changes the bytes"
     for _, each in sig.walk():
         for arg in each.Args or ():
             with suppress(ProtocolError):
@@ -70,7 +70,7 @@ DECODERS: tuple[tuple[str, Callable[[bytes], Any], tuple[type[Exception], ...]],
 
 
 def check_one(data: bytes) -> None:
-    """Give one input to a decoder, which its first byte chooses. Raises what the decoder must not raise."""
+    """Give one input to the decoder that its first byte chooses; raise any error that the decoder must not raise."""
     if not data:
         return
     _, call, allowed = DECODERS[data[0] % len(DECODERS)]

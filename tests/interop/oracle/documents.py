@@ -1,4 +1,4 @@
-"""Makes inputs from a seed: documents as Go and Python write them, as nobody should, and damaged ones."""
+"""Makes inputs from a seed: documents as Go and Python write them, odd ones that neither writes, and damaged ones."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Documents:
     def _colon(self) -> bytes:
         return b":" if self.chance(0.9) else self._random.choice((b" : ", b":\r\n", b"\t:"))
 
-    # --- documents as nobody should write them ---------------------------------------------------
+    # --- odd documents that neither Go nor Python writes -----------------------------------------
 
     def _object(self, fields: dict[str, str], depth: int = 0) -> bytes:
         names = list(fields)

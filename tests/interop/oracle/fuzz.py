@@ -1,4 +1,4 @@
-"""Gives the same inputs to Go and to Python, and compares what they make of them."""
+"""Gives the same inputs to Go and to Python, and compares their answers."""
 
 from __future__ import annotations
 
@@ -109,9 +109,9 @@ def _fuzz(
 
 
 def compare(case: Case, go: Answer) -> Difference | None:
-    """The difference, if there is one.
+    """Return the difference between the answers of Go and Python, None if there is none.
 
-    Python refuses what Go reads as another value (``~``) and what ends a Go process (``!``):
+    Python must refuse a document that Go reads as another value (``~``) or that ends a Go process (``!``):
     docs/reference/protocol.md, section 8.
     """
     ours = python(case)
@@ -120,7 +120,7 @@ def compare(case: Case, go: Answer) -> Difference | None:
 
 
 def compare_stored(case: Case, go: Answer) -> Difference | None:
-    """The difference, if what one language has written is not what the other reads, or only one of them refuses it."""
+    """Return the difference if one language reads another value than the other wrote, or only one refuses it."""
     wanted = expected(case)
     found = understood(case, go)
     same = found == wanted if go.kind == b"=" else go.kind == wanted.kind == b"-"

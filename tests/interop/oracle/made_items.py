@@ -200,7 +200,7 @@ def _item(value: Any) -> Any:
     return {name: _item(each) for name, each in value.items()}
 
 
-# --- what comes of a case ------------------------------------------------------------------------
+# --- the answers to a case -----------------------------------------------------------------------
 
 
 def difference_of(case: Case, go: Answer) -> Answer | None:
@@ -289,7 +289,5 @@ def _same(theirs: dict[str, Any], ours: dict[str, Any]) -> bool:
         if their_type != type or (their_value is not None and their_value != value):
             return False
         if value is None and raw != their_json and not _is_readable(type, their_json):
-            return (
-                False  # neither gets a value: the JSON is what Go would write, unless it were read as a value
-            )
+            return False  # neither gets a value, so Python must return the JSON that Go would write
     return True

@@ -1,8 +1,8 @@
 """States and groups as MongoDB and DynamoDB keep them: written by one language, and read by the other.
 
-A case whose verb is a reader's (``B``, ``b``, ``D``, ``d``) holds what Python has written, or in the case of ``B`` what
-nobody should write; Go reads it. The others (``W``, ``w``, ``I``, ``i``) hold a state or a group as JSON; Go writes it,
-and Python reads what Go wrote.
+A case whose verb is a reader's (``B``, ``b``, ``D``, ``d``) holds a document or item that Python has written, or for
+``B`` also one that neither language writes; Go reads it. The others (``W``, ``w``, ``I``, ``i``) hold a state or a
+group as JSON; Go stores it, and Python reads it back.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["StoredDocuments", "expected", "understood"]
 
 _TYPES: Final = sorted(TYPES)
 _STATES: Final = ("PENDING", "RECEIVED", "STARTED", "RETRY", "SUCCESS", "SUCCESS", "SUCCESS", "FAILURE")
-#: Texts that Go stores parsed in MongoDB, and the texts that it writes of what it has parsed.
+#: Texts that Go parses before it stores them in MongoDB, and the texts that it makes of the parsed values.
 _PARSED: Final = {
     "null": "null",
     "{}": "{}",
@@ -128,7 +128,7 @@ class StoredDocuments:
             CreatedAt=self._time(),
         )
 
-    # --- documents as nobody should write them ---------------------------------------------------
+    # --- odd documents that neither Go nor Python writes -----------------------------------------
 
     def _odd_document(self) -> dict[str, Any]:
         document: dict[str, Any] = {"_id": f"task_{self._parts.text()}", "state": "SUCCESS", "x": self._odd()}
@@ -185,11 +185,11 @@ def _item_json(item: Any) -> bytes:
     return json.dumps(item, default=lambda octets: base64.b64encode(octets).decode()).encode()
 
 
-# --- what comes of a case ------------------------------------------------------------------------
+# --- the answers to a case -----------------------------------------------------------------------
 
 
 def expected(case: Case) -> Answer:
-    """The answer that both ways should come to, by Python's reading of the document or item, or by the state itself."""
+    """Return the answer that both should give: Python's reading of the document or item, or the state itself."""
     try:
         return Answer(b"=", _EXPECTED[case.verb](case.data))
     except (ProtocolError, Unstorable) as exc:
@@ -235,7 +235,7 @@ def _from_group_item(data: bytes) -> bytes:
 
 def _for_document(data: bytes) -> bytes:
     state = decode_state(data)
-    mongodb.changes_of([state], DatetimeMS(1))  # raises for what BSON does not hold
+    mongodb.changes_of([state], DatetimeMS(1))  # raises for values that BSON cannot hold
     results = None if state.Results is None else tuple(map(_parsed, state.Results))
     return encode_state(
         msgspec.structs.replace(state, Results=results, CreatedAt=_milliseconds(state.CreatedAt))

@@ -85,9 +85,10 @@ class ElasticMQServer(Server):
         return b"ConcurrentModificationException" not in last_start
 
     def _queues(self) -> set[bytes]:
-        """Return the names of the queues that were ever created and not deleted since.
+        """Return the names of the queues that clients have created and not deleted since.
 
-        ElasticMQ serves before it has read them from its disk: until then its clients are told that they do not exist.
+        ElasticMQ answers requests before it has read its queues from its disk. Until then it reports that they do not
+        exist.
         """
         log = self.log()
         return set(_CREATED.findall(log)) - set(_DELETED.findall(log))

@@ -69,7 +69,7 @@ class MemcachedServer(Server):
         return [self._binary, "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", *self._args]
 
     def _ready(self, offset: int) -> bool:
-        # It logs nothing. What answers with our process's id is ours and nobody else's.
+        # memcached logs nothing. Another server may have taken the port, so compare the process id of the answer.
         try:
             with socket.socket(socket.AF_UNIX if self.socket_path else socket.AF_INET) as sock:
                 sock.settimeout(1.0)

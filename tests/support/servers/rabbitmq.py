@@ -126,9 +126,9 @@ class RabbitServer(Server):
         )
 
     def ctl(self, *args: str) -> str:
-        """Run rabbitmqctl against this node (about 1 s); return what it printed.
+        """Run rabbitmqctl against this node (about 1 s) and return its output.
 
-        Raises RuntimeError with its output if it fails.
+        Raises RuntimeError with the output if the command fails.
         """
         command = [str(self._sbin / "rabbitmqctl"), "--quiet", "--node", self.node, *args]
         return self._run(command, what=f"rabbitmqctl {args[0]}")
@@ -150,7 +150,7 @@ class RabbitServer(Server):
     def evaluate(self, expression: str) -> str:
         """Evaluate an Erlang expression, which ends with a full stop, in the node (about 30 ms).
 
-        Raises RuntimeError if the node cannot, with what it says; the answer is as Erlang prints it.
+        Returns the value as Erlang prints it. Raises RuntimeError with the node's message if the node refuses it.
         """
         cookie = (self.folder / ".erlang.cookie").read_text().strip()
         command = ["erl_call", "-address", f"localhost:{self._dist_port}", "-c", cookie, "-r", "-e"]

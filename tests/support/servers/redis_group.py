@@ -53,13 +53,13 @@ class _Group(Startable):
 
 
 class RedisCluster(_Group):
-    """A Redis cluster on this machine: three masters with a replica each; some 3 s.
+    """A Redis cluster on this machine: three masters with a replica each. It starts in some 3 s.
 
     Args:
         replicas: of each master.
         node_timeout: seconds until a silent node counts as dead; its replica then takes over within some 2 s.
         args: more arguments of each redis-server.
-        options: what a client needs to talk to them (``username``, ``password``).
+        options: more arguments of each client (``username``, ``password``).
         tls: clients and nodes speak TLS, with these certificates, and demand one of each client.
         timeout: seconds to wait until it serves.
 
@@ -139,7 +139,7 @@ class RedisCluster(_Group):
                 if at < self._masters:
                     first, last = (SLOTS * part // self._masters for part in (at, at + 1))
                     client.execute_command("CLUSTER ADDSLOTS", *range(first, last))
-        for node in self.nodes:  # each meets all: to be told of by others would take seconds
+        for node in self.nodes:  # introduce each pair: it would take seconds until the nodes spread the news
             with self.client(node) as client:
                 for other in self.nodes:
                     client.execute_command("CLUSTER MEET", "127.0.0.1", other.port)
@@ -192,7 +192,9 @@ class Sentinel(Server):
 
     def _command(self) -> list[str]:
         config = self.folder / "sentinel.conf"
-        if not config.exists():  # it writes into it what it has learned
+        if (
+            not config.exists()
+        ):  # keep it at a restart: the sentinel writes the servers that it has found into it
             config.write_text("\n".join([*self._lines, ""]))
         return [self._binary, str(config), "--sentinel"]
 
