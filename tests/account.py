@@ -41,7 +41,7 @@ class Account:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Add what a process of ``pytest -n`` handed over at its end; nothing if it crashed."""
+        """Add the counts that a process of ``pytest -n`` reported at its end; a crashed one reports nothing."""
         theirs = getattr(node, "workeroutput", {}).get("account")
         if theirs is not None:
             self.lines |= dict.fromkeys(theirs["lines"])

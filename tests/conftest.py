@@ -183,7 +183,7 @@ def make_cluster() -> Iterator[Callable[..., RedisCluster]]:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """An authority, and what it has signed."""
+    """A certificate authority, and the certificates that it has signed."""
     try:
         return Certificates.make(tmp_path_factory.mktemp("certificates"))
     except ServerMissing as reason:

@@ -1,7 +1,7 @@
 """Tell ``pytest -n`` the tests that run in one process, and the order in which it hands tests out.
 
-Tests that share what starts slowly run in one process, one after another; a test that shares nothing of that kind is
-handed out by itself. A group is known by the tests' names alone (pytest-xdist's own mark ``xdist_group`` has no effect
+Tests that share a slow fixture run in one process, one after another; a test without such a fixture is handed out by
+itself. A group is known by the tests' names alone (pytest-xdist's own mark ``xdist_group`` has no effect
 with pytest 9.2, https://github.com/pytest-dev/pytest-xdist/issues/1386).
 """
 
@@ -39,7 +39,7 @@ def group_of(nodeid: str) -> str:
 
 
 class Groups(LoadScopeScheduling):
-    """Hands out groups in the order of the files: ``testpaths`` has first what takes long and mostly waits."""
+    """Hands out groups in the order of the files: ``testpaths`` begins with the long tests, which mostly wait."""
 
     def __init__(self, config: pytest.Config, log: Any = None) -> None:
         super().__init__(config, log)

@@ -1,4 +1,4 @@
-"""A cache never holds more than it may, and what it holds is what was put there last."""
+"""A cache never exceeds its limit, and it keeps the entries that were stored last."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_json(url: str) -> None:
 
 
 def test_retry_begins_anew(url: str) -> None:
-    """FAILURE of the first try is not to be found by who meets the second one again, and waits for it."""
+    """A caller that waits for the retried task must not find the FAILURE of the first try."""
     with App(url, url) as app:
         pending = TaskState(TaskUUID="task_1", TaskName="resize", State=PENDING, CreatedAt=CREATED)
         app.backend.write([pending, TaskState(TaskUUID="task_1", State=FAILURE, Error="died")])

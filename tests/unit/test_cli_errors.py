@@ -47,7 +47,7 @@ Broken = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def closed_port() -> Iterator[int]:
-    """A port at which nobody listens, for as long as the tests run."""
+    """A port at which no server listens, for as long as the tests run."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]

@@ -105,7 +105,7 @@ def test_a_queue_that_only_has_delayed_messages_is_counted(redis_url: str) -> No
 
 
 def test_queues_on_rabbitmq_are_those_of_the_app(amqp_url: str) -> None:
-    """RabbitMQ lists no queues, and does not tell what is delayed."""
+    """AMQP cannot list queues or count delayed messages."""
     with App(amqp_url) as app:
         app.remote("add").apply_async(queue="elsewhere")
     (row,) = call("queues", "--broker", amqp_url).stdout.splitlines()[1:]

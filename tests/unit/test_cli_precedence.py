@@ -78,14 +78,14 @@ def test_purge_deletes_from_the_broker_that_was_typed(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_typed_server_wins(servers: tuple[str, str], tmp_path: Path, command: str) -> None:
-    """The app's own broker is away: a command that used it would fail."""
+    """The app's own broker is unreachable: a command that used it would fail."""
     _, typed = servers
     (tmp_path / "away.py").write_text(
         "from gearmesh import App\napp = App('redis://127.0.0.1:1/0', 'redis://127.0.0.1:1/0', publish_timeout=0)\n"
     )
     done = run(tmp_path, *COMMANDS[command], "-A", "away", "--broker", typed, "--backend", typed)
     assert done.returncode == (1 if command == "doctor" else 0), (
-        "the doctor sees that nobody consumes the queue"
+        "the doctor reports that the queue has no consumer"
     )
     assert "127.0.0.1:1/" not in done.stdout + done.stderr
     without = run(tmp_path, *COMMANDS[command], "-A", "away")
@@ -322,7 +322,7 @@ def test_brokers_that_end_with_their_process(
 
 
 def test_a_worker_with_a_typed_broker(servers: tuple[str, str], tmp_path: Path) -> None:
-    """Its child, and its scheduler, use what was typed, too."""
+    """Its child process and its scheduler use the typed broker, too."""
     named, typed = servers
     with (tmp_path / "shop.py").open("a") as file:
         file.write("@app.task\ndef waiting() -> str:\n    return 'done'\n")

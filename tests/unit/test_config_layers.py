@@ -33,7 +33,7 @@ from gearmesh.worker.options import WorkerOptions
 
 URL = "redis://localhost:6379/0"
 
-#: Machinery's own example, with URLs that mean something; and longer than what Go reads of it.
+#: Machinery's own example with real URLs, and longer than the part that Go reads.
 MACHINERY = """\
 ---
 broker: redis://:hunter2@localhost:6379/0
@@ -77,7 +77,7 @@ gcppubsub:
 """
 
 
-#: What YAML files are made of.
+#: Pieces of YAML files.
 BITS = (
     *("broker", "redis:", "amqp:", "lease:", "lock:", "read_timeout:", "queue_declare_args:", "wait:"),
     *(
@@ -440,12 +440,12 @@ class TestApp:
         monkeypatch.setenv("DEFAULT_QUEUE", "env")
         assert (App().config.broker, App().default_queue) == ("memory://env", "env")
         assert App(default_queue="code").default_queue == "code"
-        assert App("memory://code").default_queue == "machinery_tasks", "what is said in code is all"
+        assert App("memory://code").default_queue == "machinery_tasks", "only settings in code count"
 
     def test_names_that_are_ignored_are_told_once(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """An app without a broker looks for one at each use: the error says what may be meant, and no log does."""
+        """An app without a broker looks for one at each use: the error names the likely variable, the log does not."""
         monkeypatch.setenv("GEARMESH_BROKER", "redis://u:hunter2@h")
         app = App()
         for _ in range(2):

@@ -1,8 +1,8 @@
-"""The Python blocks of the README and of the parts "start" and "how to" run, and say the truth in their comments.
+"""The Python blocks of the README and of the parts "start" and "how to" run, and their comments are true.
 
-A line ``EXPRESSION  # → VALUE`` is checked against the value's repr, ``EXPRESSION  # raises NAME`` against what is
-raised. Each section begins with the first block of its page (the app), and has a worker beside it if there is an app;
-Redis is replaced by ``memory://``. A block that cannot run stands behind an HTML comment ``<!-- not run: REASON -->``;
+A line ``EXPRESSION  # → VALUE`` is checked against the value's repr, ``EXPRESSION  # raises NAME`` against the
+exception. Each section begins with the first block of its page (the app), and has a worker beside it if there is an
+app; Redis is replaced by ``memory://``. A block that cannot run stands behind ``<!-- not run: REASON -->``;
 tests/unit/test_walkthroughs.py runs those behind ``<!-- file: PATH -->``.
 """
 

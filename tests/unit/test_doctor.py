@@ -273,7 +273,7 @@ def test_parked_messages(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, Worker(app), open_connection(redis_url) as connection:
         app.remote("nobody").delay()
         channel = connection.channel()
-        # Both looks happen while it is away: for 6.4 s.
+        # The doctor looks twice while the message is parked: for 6.4 s.
         eventually(
             lambda: any((p.until or 0) - time.time() > 5 for p in channel.parked("machinery_tasks", 1))
         )
@@ -339,7 +339,7 @@ def test_a_wrong_password_is_one_line(used: str) -> None:
 
 
 def test_a_check_that_fails_is_a_finding(redis_url: str) -> None:
-    """Somebody's key has the name of a queue."""
+    """A key of another program has the name of a queue."""
     with redis.Redis.from_url(redis_url) as client:
         client.set("taken", "x")
     code, findings = doctor("--broker", redis_url, "taken")

@@ -1,4 +1,4 @@
-"""Every example runs on a real Redis, with a worker beside it, and prints what it should."""
+"""Every example runs on a real Redis, with a worker beside it, and prints the expected output."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_forked_process_keeps_the_number_and_not_the_socket() -> None:
             null = os.stat(os.devnull)
             found = os.fstat(ours.fileno())
             assert (found.st_dev, found.st_ino) == (null.st_dev, null.st_ino)
-            user.getpeername()  # a socket that nobody has named is the program's own affair
+            user.getpeername()  # the child leaves a socket alone that was not added
             number = ours.fileno()
             with open(os.devnull) as other:
                 assert other.fileno() != number

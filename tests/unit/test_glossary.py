@@ -1,4 +1,4 @@
-"""The glossary has the words that users meet, each class says what it does, and the pages name what is there."""
+"""The glossary has the words that users meet, each class has a docstring, and the pages name existing things only."""
 
 from __future__ import annotations
 

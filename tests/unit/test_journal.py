@@ -61,7 +61,7 @@ def test_a_line_that_was_not_finished_is_left_out(tmp_path: Path) -> None:
     journal = journal_of("me")
     journal.add([held(1), held(2)])
     (path,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    assert path.stat().st_mode & 0o077 == 0, "messages are nobody else's"
+    assert path.stat().st_mode & 0o077 == 0, "other users cannot read the messages"
     path.write_bytes(path.read_bytes()[:-10])
     assert [each.delivery.id for each in journal_of("me").read()] == [1]
     journal_of("me").close()

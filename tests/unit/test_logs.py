@@ -127,7 +127,7 @@ class TestTaskFilter:
 
     @pytest.fixture
     def records(self) -> Iterator[list[logging.LogRecord]]:
-        """Return what a handler with the filter sees of the loggers ``shop`` and ``gearmesh``."""
+        """The records of the loggers ``shop`` and ``gearmesh`` that pass a handler with the filter."""
         kept: list[logging.LogRecord] = []
 
         class Keep(logging.Handler):

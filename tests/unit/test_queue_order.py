@@ -1,4 +1,4 @@
-"""Whose turn it is among several queues."""
+"""The order in which a worker takes messages from several queues."""
 
 from __future__ import annotations
 

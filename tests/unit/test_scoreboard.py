@@ -1,4 +1,4 @@
-"""The supervisor, and the others of its machine, see what a child runs."""
+"""The supervisor, and other workers on its machine, see which messages a child runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearmesh import scoreboard as boards
 from gearmesh.scoreboard import CrashReport, Scoreboard, crash_report, sweep
 from gearmesh.testing.waiting import eventually
 
-#: A process that inherits a board, does as told, and waits to be ended.
+#: A process that inherits a board, runs ``{what}``, and waits until the test ends it.
 CHILD = """
 import os, sys
 from gearmesh.scoreboard import Scoreboard

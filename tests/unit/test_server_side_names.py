@@ -78,7 +78,7 @@ CONSTANTS = {
     "SQS_SET_ASIDE": "gearmesh.set-aside",
 }
 
-#: function -> arguments, and what it returns
+#: function -> arguments, and the result
 FUNCTIONS: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
     "absent": [(("jobs",), "gearmesh:{jobs}:absent"), (("a{b}c",), "gearmesh:{b}:absent")],
     "acknowledgement": [((), "gearmesh:ack"), (("jobs",), "gearmesh:{jobs}:ack")],
@@ -139,7 +139,7 @@ QUEUE_KEYS = {
     "dead": "gearmesh:{jobs}:dead",
     "dead_entry": "gearmesh:{jobs}:dead:",
 }
-#: method -> what it returns for a consumer named "me"
+#: method -> its result for a consumer named "me"
 QUEUE_KEYS_OF_A_CONSUMER = {
     "held": "gearmesh:{jobs}:held:me",
     "history": "gearmesh:{jobs}:history:me",
@@ -267,7 +267,7 @@ def typed(arguments: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
 AMQP = Topology(AMQPConfig(), "machinery_tasks")
 RUNGS = list(AMQP.rungs())
-#: Types and values of what makes RabbitMQ keep a message until the next queue has it.
+#: Types and values of the arguments that make RabbitMQ keep a message until the next queue has it.
 SAFELY = {
     "x-queue-type": ("S", "quorum"),
     "x-dead-letter-strategy": ("S", "at-least-once"),
@@ -331,7 +331,7 @@ def test_a_queue_of_the_transport_is_declared_as_it_was(
 
 
 class Recorder:
-    """Stands in for channels, connections and collections: it writes down what it is told."""
+    """Stands in for channels, connections and collections, and records their calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []

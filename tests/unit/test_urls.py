@@ -179,7 +179,7 @@ def test_redact(url: str, shown: str) -> None:
     assert redact(url) == shown
 
 
-# Whatever somebody types as a password, raw, unescaped, wrong: it holds what cannot come from elsewhere.
+# Any text that a user may type as a password, raw or wrong. It contains "hunter2", which comes from nowhere else.
 passwords = st.builds("{}hunter2{}".format, st.text(max_size=8), st.text(max_size=8))
 forms = st.sampled_from(
     [

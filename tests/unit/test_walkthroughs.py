@@ -67,7 +67,7 @@ def commands(text: str) -> Iterator[Command]:
 
 
 def plain(text: str) -> str:
-    """The text without what may differ from run to run."""
+    """Return the text without the parts that differ between runs."""
     lines = _ESCAPE.sub("", _PROGRESS.sub("", text)).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     text = "\n".join(line.rstrip() for line in lines).strip()
     for pattern, word in _VARYING:

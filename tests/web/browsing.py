@@ -64,7 +64,7 @@ class Desk:
 
 
 def rows(page: Page) -> int:
-    """The rows of the first table on a page, without the one that says that there is none."""
+    """Return the number of rows in the first table on a page, without the row for an empty table."""
     return page.locator("table tbody tr:not(:has(td[colspan]))").count()
 
 

@@ -18,7 +18,7 @@ from tests.web.visitor import TOKEN, Visitor, served
 from gearmesh import App
 from gearmesh.web import Dashboard, DashboardSettings
 
-#: Chromium asks nobody anything, and runs as root in a container.
+#: Chromium contacts no other server, and runs as root in a container.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -28,7 +28,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: Makes a dashboard of an app and gives a visitor who has signed in, unless ``sign_in`` is False.
+#: Makes a dashboard of an app and returns a visitor, who has signed in unless ``sign_in`` is False.
 Show = Callable[..., Visitor]
 
 

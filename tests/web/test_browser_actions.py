@@ -144,7 +144,7 @@ def test_actions_and_live_pages(open_desk: Any, redis_url: str) -> None:
         page.wait_for_selector("text=waits in queue shop")
         page.get_by_role("button", name="Revoke").click()
         page.wait_for_selector(".done:has-text('The task is revoked')")
-        # A page that stays open sees what changes.
+        # A page that stays open shows changes.
         page = desk.go("/queue?name=mail")
         assert rows(page) == 0
         desk.app.send_task("hello", queue="mail")

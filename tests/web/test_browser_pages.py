@@ -1,4 +1,4 @@
-"""Every page in Debian's Chromium: on all servers, in two sizes, light and dark, and for who cannot see it."""
+"""Every page in Debian's Chromium: on all servers, in two sizes, light and dark, and for screen readers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_screens(open_desk: Any, redis_url: str, scheme: str) -> None:
                 )
                 assert wide <= 0, f"{name} is {wide} px too wide"
                 if folder:
-                    # As high as the page: what stays at the window's edge is then at the page's end.
+                    # As high as the page: parts that stick to the window's edge are then at the page's end.
                     height = page.evaluate("document.documentElement.scrollHeight")
                     page.set_viewport_size({**size, "height": height})
                     page.screenshot(path=Path(folder, f"{name}-{width}-{scheme}.png"), full_page=True)
@@ -75,7 +75,7 @@ def test_pages_without_javascript(open_desk: Any, redis_url: str) -> None:
 def test_every_page_on_other_servers(
     open_desk: Any, request: pytest.FixtureRequest, kind: str, redis_url: str
 ) -> None:
-    """RabbitMQ with results on Redis, and Redis with results in MongoDB: each page says what cannot be told."""
+    """RabbitMQ with results on Redis, and Redis with results in MongoDB: each page names its unknown numbers."""
     broker, backend = redis_url, redis_url
     if kind == "rabbitmq":
         broker = request.getfixturevalue("amqp_url")

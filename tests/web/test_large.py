@@ -162,7 +162,7 @@ def test_pages_cost_the_same_however_much_there_is(
         assert f"{MESSAGES:,}" in text
         told = {}
         for path, url in pages.items():
-            time.sleep(1.05)  # what was asked before is not cached any more
+            time.sleep(1.05)  # until the dashboard's cache has expired
             before = sent(client)
             answer = visitor.get(url)
             told[path] = sent(client) - before

@@ -68,7 +68,7 @@ EVIL = (
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would make of a page: elements with their attributes, and the text."""
+    """Collects the elements of a page with their attributes, and its text, as a browser would."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Running workers on the dashboard: what they say, and the orders that they get."""
+"""Running workers on the dashboard: the facts that they report, and the commands that they get."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ NOW_MS = NOW // 10**6
 
 
 class Broker:
-    """Stands in for the connection and its parts; it writes down, in order, what it is told."""
+    """Stands in for the connection and its parts, and records their calls in order."""
 
     def __init__(self, **settings: Any) -> None:
         self.topology = Topology(AMQPConfig(**settings), "machinery_tasks")
         self.publisher = self.declarer = self
         self.lock = threading.RLock()
         self.log: list[tuple[str, Any]] = []
-        #: what the next publish, or the next frame, fails with
+        #: the error with which the next publish, or the next frame, fails
         self.refuses: Exception | None = None
         self.breaks: Exception | None = None
 
@@ -82,12 +82,12 @@ class Broker:
             self.log.append(("publish", list(chunk)))
         self.log.append(("again", again))
 
-    # -- what declares
+    # -- the declarer
 
     def ensure(self, queue: QueueDeclaration) -> None:
         self.log.append(("declare", queue))
 
-    # -- what was told of deaths
+    # -- the crash counts
 
     def clear(self, held: Unacked) -> None:
         self.log.append(("clear", held.delivery.id))
@@ -112,7 +112,7 @@ class Broker:
 
 
 class Engine(CommitEngine):
-    """The packing of commits over what stands in for a connection; everything else is real."""
+    """The real commit engine over a stand-in for the connection."""
 
     def __init__(self, broker: Broker) -> None:
         unacked = UNACKED_BY_CONSUMER.get(consumer_name())
@@ -166,7 +166,7 @@ def method(frames: bytes) -> bytes:
     return payload
 
 
-# -- what is published
+# -- publishes
 
 
 def test_messages_are_published_in_the_order_of_the_commits(engine: Engine, broker: Broker) -> None:
@@ -296,7 +296,7 @@ def test_a_message_without_such_headers_has_no_table(engine: Engine, broker: Bro
 def test_what_a_redelivered_task_sends_is_marked(
     engine: Engine, broker: Broker, fields: dict[str, int], marked: bool
 ) -> None:
-    """Its last consumer may have sent the same; who gets a marked message lets the other one go first."""
+    """Its last consumer may have sent the same message; a worker that gets a marked one waits for the other one."""
     held = engine.deliver(**fields)
     engine.commit([Commit(publishes=(Publish("mail", b"1"),), settle=Settle(held.delivery))])
     (item,) = broker.published
@@ -377,7 +377,7 @@ def test_a_delay_that_is_too_long_settles_and_sends_nothing(engine: Engine, brok
     assert held.delivery.id in engine.unacked.held
 
 
-# -- what becomes of the delivery
+# -- settlement of the delivery
 
 
 def test_an_acknowledged_delivery_is_held_no_more(engine: Engine, broker: Broker) -> None:
@@ -570,7 +570,7 @@ def test_a_header_that_says_nothing_counts_as_a_first_meeting(
     assert broker.published[0].routing_key == "jobs"
 
 
-# -- what is held, and what is lost
+# -- deliveries that are held or lost
 
 
 def test_a_delivery_that_is_not_held_settles_and_sends_nothing(engine: Engine, broker: Broker) -> None:
@@ -667,7 +667,7 @@ kinds = st.sampled_from(["ack", "keep", "head", "tail", "park", "later", "dead"]
 def test_each_delivery_is_settled_as_it_should_be_and_no_message_is_ever_nowhere(
     hows: list[str], random: Any
 ) -> None:
-    """Whatever order, and whatever other deliveries do."""
+    """This holds in any order of the commits, and with any settlement of the other deliveries."""
     broker = Broker()
     engine = Engine(broker)
     helds = [engine.deliver(b"%d" % number) for number in range(len(hows))]

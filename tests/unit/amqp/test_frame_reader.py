@@ -37,7 +37,7 @@ def read_all(reader: FrameReader, pieces: Iterable[bytes]) -> list[Frame]:
 
 
 def deliveries(reader: FrameReader, frames: Iterable[Frame]) -> list[tuple[int, ReceivedMessage]]:
-    """Put frames together; return each delivery with its channel's number, and leave out all that is none."""
+    """Put frames together; return each delivery with its channel's number, and leave out other methods."""
     found = []
     for kind, channel, payload in frames:
         whole = reader.delivery(kind, channel, payload)
@@ -101,14 +101,14 @@ def test_reads_between_two_takes_add_up(frames: list[Frame], data: st.DataObject
 
 @given(st.binary(max_size=40))
 def test_a_frame_is_announced_exactly_when_one_can_be_taken(stream: bytes) -> None:
-    """Whatever the bytes are."""
+    """This holds for any bytes."""
     reader = FrameReader()
     reader.feed(stream)
     announced = reader.waiting
     try:
         taken = reader.next()
     except RecoverableConnectionError:
-        assert announced, "one that ends in the wrong place is found out when it is taken"
+        assert announced, "the reader checks the end of a frame only when it takes it"
     else:
         assert announced is (taken is not None)
 

@@ -1,4 +1,4 @@
-"""AMQP frames without a server: py-amqp reads what is written, and acknowledgements cover what they should."""
+"""AMQP frames without a server: py-amqp reads them, and acknowledgements cover the right deliveries."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_names_have_255_bytes() -> None:
 
 @given(st.integers(1, 30), st.data())
 def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataObject) -> None:
-    """As RabbitMQ sees it: many at once where the order allows, and what goes back was not acknowledged before."""
+    """Acks cover many tags at once if the order allows, and never a tag that is returned to the queue."""
     tags = AckTracker(cast(Any, None), cast(Any, None), 3)
     open_tags = list(range(1, count + 1))
     for tag in open_tags:

@@ -63,7 +63,7 @@ def subscribe(
 
 
 class Clock:
-    """A monotonic clock that goes on when it is told to."""
+    """A monotonic clock that only the test moves."""
 
     now = 1000.0
 
@@ -107,7 +107,7 @@ def test_less_is_wanted_and_the_newest_consumers_are_cancelled_first(consumers: 
         subscription.adjust(wanted)
     subscription.adjust(12)
     assert consumers.cancelled == ["t.3", "t.2"]
-    assert consumers.live == {"t.1": 10, "t.4": 2}, "and what is missing then is begun anew"
+    assert consumers.live == {"t.1": 10, "t.4": 2}, "a new consumer takes the missing part"
 
 
 def test_a_single_message_less_is_less(consumers: Consumers) -> None:
@@ -253,7 +253,7 @@ steps = st.lists(
 def test_rabbitmq_is_never_allowed_more_than_was_wanted_when_a_consumer_was_begun(
     steps: list[tuple[str, int]],
 ) -> None:
-    """Prefetch counts, and what cancelled consumers have brought, come to no more than the limit."""
+    """Prefetch counts and the unacked deliveries of cancelled consumers never exceed the limit together."""
     consumers = Consumers()
     subscription = subscribe(consumers)
     delivered = settled = 0

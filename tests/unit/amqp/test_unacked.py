@@ -44,7 +44,7 @@ def test_what_is_held_is_known_until_it_is_forgotten() -> None:
     for _ in range(2):
         unacked.forget(id)
         assert (unacked.held, unacked.open) == ({}, {})
-        assert unacked.orphaned(id), "of what is not held RabbitMQ decides"
+        assert unacked.orphaned(id), "RabbitMQ decides about deliveries that are not held"
 
 
 def test_a_delivery_whose_channel_was_closed_is_held_without_one() -> None:
@@ -109,7 +109,7 @@ def test_a_forgotten_delivery_is_not_reclaimed() -> None:
     )
 )
 def test_a_redelivery_belongs_to_exactly_one_delivery_that_was_lost(steps: list[tuple[str, int]]) -> None:
-    """Whatever happens before: each delivery is held, lost, or settled, and only a lost one is reclaimed."""
+    """After any steps, each delivery is held, lost, or settled, and only a lost one is reclaimed."""
     unacked = AMQPUnackedDeliveries("me")
     with_channel: list[Unacked] = []
     lost: list[Unacked] = []

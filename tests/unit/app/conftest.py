@@ -1,4 +1,4 @@
-"""An app on the memory broker and backend, and what it published."""
+"""An app on the memory broker and backend, and its published messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker in this process that loses what it is told, or its answer, as a test wants."""
+"""A broker in this process that loses requests or answers on demand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Broker"]
 
 
 class Broker:
-    """A broker that can lose what it is told, or its answer."""
+    """A broker that can lose a request, or its answer."""
 
     def __init__(self, *, atomic: bool) -> None:
         self.atomic = atomic

@@ -1,4 +1,4 @@
-"""The app itself: settings, and what the package exports."""
+"""The app itself: settings, and the names that the package exports."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_a_remote_task_by_a_function(app: App, sent: Sent) -> None:
     ), "its defaults are sent: Go has none"
     assert (second.Name, second.RoutingKey, len(second.Args or ())) == ("resize_image", "images", 3)
     assert args_of((third.OnSuccess or ())[0]) == [("[]byte", '"eA=="')], (
-        "what is appended decides the places"
+        "results of the step before are appended after the arguments"
     )
     assert (resize.fn, app.tasks) == (None, {})
     assert list(inspect.signature(resize).parameters) == ["image", "width", "height"]

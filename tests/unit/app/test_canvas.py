@@ -1,4 +1,4 @@
-"""Workflows on the wire: who follows whom, and what ``si`` becomes."""
+"""Workflows on the wire: the order of the tasks, and the flags that ``si`` sets."""
 
 from __future__ import annotations
 

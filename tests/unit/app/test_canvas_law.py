@@ -1,4 +1,4 @@
-"""A workflow means what it says, however it is nested: compared with plain evaluation."""
+"""A workflow with any nesting gives the same results as a plain evaluation."""
 
 from __future__ import annotations
 

@@ -583,7 +583,7 @@ def test_tasks_of_included_modules(modules: Path, url: str) -> None:
             TaskError, match=r"task 'pack' belongs to another app already.*close that one first"
         ):
             App("memory://other").include("late_shop.orders")
-    # An app a test, as fixtures make them: the next one takes over what a closed one had.
+    # Fixtures make an app for each test: the next app takes over the tasks of a closed one.
     with App(url, url, include=["late_shop.orders"]) as app, Worker(app):
         assert orders.pack.delay(3).get(timeout=10) == 3
         assert app.tasks["pack"] is orders.pack

@@ -119,7 +119,7 @@ def test_an_unknown_outcome_is_repeated_under_its_token(
 
 
 def test_after_another_error_each_goes_on_by_itself(together: Together, broker: Gate) -> None:
-    """One call of the eight is what the broker does not take: its caller alone learns of it."""
+    """The broker refuses one of eight combined calls: only its caller gets the error."""
     commit = broker.commit
 
     def refuse(commits: Sequence[Commit], token: Token | None) -> list[Outcome]:
@@ -201,7 +201,7 @@ def test_event_loops_come_and_go(add: Any, broker: Gate) -> None:
 
 
 async def test_what_others_see_to_goes_on_in_a_thread(add: Any, broker: Gate) -> None:
-    """Hooks may block, and so may what ``unique_for`` asks the backend."""
+    """Hooks may block, and so may the request to the backend that ``unique_for`` makes."""
     threads: list[int] = []
     add.app.before_publish(lambda sig: threads.append(threading.get_ident()))
     await add.adelay(1)
@@ -227,7 +227,7 @@ async def test_all_ways_to_send_one_task(add: Any, broker: Gate, monkeypatch: py
 
 
 def test_a_child_sends_by_threads_of_its_own(add: Any, broker: Gate) -> None:
-    """Calls that wait in the parent are none of the child's."""
+    """The child does not send calls that wait in the parent."""
     if not hasattr(os, "fork"):
         pytest.skip("no fork here")
     asyncio.run(add.adelay(1))  # so that there are threads

@@ -70,7 +70,7 @@ UserId = NewType("UserId", int)
         (list[Uint8], "[]uint8"),
         (list[bool], "[]bool"),
         (UserId, "int64"),
-        (Annotated[int, "a note of somebody else's"], "int64"),
+        (Annotated[int, "a note for another library"], "int64"),
         (Annotated[Int8, "a note"], "int8"),
         (Json[dict[str, int]], "string"),
         (list[Json[Point]], "[]string"),
@@ -311,7 +311,7 @@ def test_content_that_does_not_fit_is_unreadable() -> None:
 
     with pytest.raises(ArgumentUnreadable) as caught:
         of_function("store", store).read_args(sig(("string", '"{\\"x\\":\\"no\\",\\"y\\":1}"')))
-    # The prefix is Go's, for what Go cannot read either: this is a string to Go.
+    # This error has no prefix of Go's: Go can read the argument, which is a string to it.
     assert str(caught.value).startswith("task 'store', argument 1 ('point'): Json[Point]: Expected `int`")
 
 

@@ -56,7 +56,7 @@ def test_the_claim_ends(app: App) -> None:
 
 
 def test_what_was_forgotten_can_be_sent_again(app: App) -> None:
-    """Also in a state that has expired: nobody could wait for such a call."""
+    """This also holds for a call whose state has expired, since no caller could wait for it."""
 
     @app.task(unique_for=60)
     def add(a: int, b: int) -> int:
@@ -67,12 +67,12 @@ def test_what_was_forgotten_can_be_sent_again(app: App) -> None:
     second = add.delay(1, 2)
     assert second.uuid != first.uuid
     assert (second.state, waiting(app)) == ("PENDING", 2)
-    assert add.delay(1, 2).uuid == second.uuid, "the claim is the second call's"
+    assert add.delay(1, 2).uuid == second.uuid, "the second call has the claim"
     app.close()
 
 
 def test_a_holder_that_has_not_stored_its_state_yet(app: App) -> None:
-    """It is taken for gone; when it goes on, it finds that and sends nothing."""
+    """The backend takes the holder for dead; when the holder goes on, it finds that out and sends nothing."""
 
     @app.task(unique_for=60)
     def add(a: int, b: int) -> int:

@@ -1,4 +1,4 @@
-"""The header that carries from Celery to Celery what Go has no field for: its letters are a format in servers."""
+"""The header for Celery's fields that Go has no field for. Stored messages have it, so its letters are fixed."""
 
 from __future__ import annotations
 

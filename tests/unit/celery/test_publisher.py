@@ -1,4 +1,4 @@
-"""The channel of a Celery app in memory: what it publishes as signatures, and what it leaves as it is."""
+"""The channel of a Celery app in memory: calls that it publishes as signatures, and messages that it leaves alone."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def members(tap: Tap, backend: Backend, redelivered: int = 0) -> list[Commit]:
 
 
 def test_one_member_of_a_flush_fires_for_all(flusher: Flusher, tap: Tap, backend: Backend) -> None:
-    """Each would read all of them; with thousands that is what takes the time."""
+    """Otherwise each member would read the states of all, which takes long for thousands."""
     commits = members(tap, backend)
     assert flusher.flush(commits[:5]) == ["done"] * 5
     outcomes = flusher.flush(commits[5:])
@@ -69,7 +69,7 @@ def test_one_member_of_a_flush_fires_for_all(flusher: Flusher, tap: Tap, backend
 
 
 def test_a_redelivered_member_asks_for_itself(flusher: Flusher, tap: Tap, backend: Backend) -> None:
-    """It may be the one that has taken the trigger, in a worker that was lost before it sent the callback."""
+    """It may have taken the trigger already, in a worker that died before it sent the callback."""
     assert flusher.flush(members(tap, backend, redelivered=1)) == ["complete"] * MEMBERS
 
 
@@ -77,7 +77,7 @@ def test_a_redelivered_member_asks_for_itself(flusher: Flusher, tap: Tap, backen
 def test_pending_after_a_redelivered_task(
     fresh: bool, expected: str, flusher: Flusher, tap: Tap, backend: Backend
 ) -> None:
-    """Not over a result, which may be what followed from the first delivery; but over one of last time."""
+    """PENDING must not replace the follow-up's result after the first delivery, but may replace an earlier run's."""
     backend.write([TaskState(TaskUUID="after", State=SUCCESS, Results=())])
     tap.publish(QUEUE, signature(QUEUE, 1))
     (message,) = tap.take(1)

@@ -21,7 +21,7 @@ def meta(uuid: str, size: int = 2) -> GroupMeta:
 
 
 class Store:
-    """Loads any group of two, but "gone"; records what it is asked for."""
+    """Loads any group, with two members, except "gone"; records the requests."""
 
     def __init__(self, expire: int = 60, limit: int = 256) -> None:
         self.loaded: list[str] = []

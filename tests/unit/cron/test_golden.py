@@ -63,7 +63,7 @@ HALF_HOUR: Final = (
 )
 GAP: Final = "its clocks skip midnight, and Go takes 01:30 of the 4th for 01:30 of the 3rd"
 
-#: Where Go is wrong, line by line; all start on the day of the change: what it leaves out, or has too much.
+#: Times that Go leaves out, or has too many of, line by line. All lines start on the day of the change.
 LEFT_OUT: Final[dict[str, str]] = {
     "0 5/6 * * *": "2024-04-07T05:00:00+10:30",
     "0 0 ? * *": "2024-04-08T00:00:00+10:30",

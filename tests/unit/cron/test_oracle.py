@@ -1,4 +1,4 @@
-"""Every time, against somebody who looks at a clock minute by minute."""
+"""Every time of a spec, compared with a plain loop that checks the zone's clock at each minute."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def read(text: str, least: int, most: int) -> tuple[set[int], bool]:
 
 
 def minute_by_minute(spec: str, zone: str, start: int, end: int) -> Iterator[int]:
-    """The minutes in (start, end) of which the zone's clock shows what the spec says."""
+    """Yield the minutes in (start, end) at which the zone's clock matches the spec."""
     fields = [read(text, least, most) for text, (_, least, most) in zip(spec.split(), FIELDS, strict=True)]
     (minutes, _), (hours, _), (days, day_star), (months, _), (weekdays, weekday_star) = fields
     info = ZoneInfo(zone)

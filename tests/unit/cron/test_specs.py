@@ -1,4 +1,4 @@
-"""Specs and schedules beyond what is recorded: errors, bounds, zones, durations."""
+"""Specs and schedules beyond the recordings: errors, bounds, zones, durations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of DynamoDB and what becomes of them, the log of throttling, and work in several threads."""
+"""Errors of DynamoDB and the exceptions for them, the log of throttling, and work in several threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The items that Go wrote into DynamoDB, and what Go read: every line of the recordings is a test."""
+"""The items that Go wrote into DynamoDB or read from it: every line of the recordings is a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEMS = {
 }
 STATES = {name: item for name, (table, item) in ITEMS.items() if table == "task_states"}
 GROUPS = {name: item for name, (table, item) in ITEMS.items() if table == "group_metas"}
-#: Results by the task that returned them: what Go's tasks ``add``, ``echo`` and ``concat`` gave in these runs.
+#: The results of Go's tasks ``add``, ``echo`` and ``concat`` in these runs, by their stored text.
 GO_RESULTS = {"3": 3, "hi": "hi", "a": "a", "b": "b", "c": "c", "c|a|b": "c|a|b"}
 
 
@@ -103,7 +103,7 @@ def test_all_recorded_items_are_used() -> None:
     assert (len(STATES), len(GROUPS)) == (10, 1)
 
 
-# --- what Go reads -------------------------------------------------------------------------------
+# --- items that Go has read ----------------------------------------------------------------------
 
 CREATED = {"S": "2026-11-21T13:31:12.947397078Z"}
 
@@ -112,7 +112,7 @@ def result(type: str, value: Any) -> dict[str, Any]:
     return {"L": [{"M": {"Type": {"S": type}, "Value": value}}]}
 
 
-#: The items that Go was shown, by the names in the recording: what differs from a SUCCESS without results.
+#: The items that Go has read, by the names in the recording: their differences from a SUCCESS without results.
 SHOWN: dict[str, dict[str, Any]] = {
     "a-nocreated": {"CreatedAt": None},
     "b-offset": {"CreatedAt": {"S": "2026-11-21T13:31:12.947397+00:00"}},
@@ -178,7 +178,7 @@ def test_every_recorded_variant_is_shown() -> None:
 def test_a_variant_is_read_as_go_reads_it(name: str) -> None:
     state, go = state_of(shown(name)), GO[name]["state"]
     assert (state.TaskUUID, state.TaskName, state.State, state.Error) == (name, "add", SUCCESS, "")
-    if go is None:  # Go can't read the state at all; here only what is wrong in it is left out
+    if go is None:  # Go can't read the state at all; gearmesh leaves out the wrong attribute only
         assert state.CreatedAt == (CREATED["S"] if name == "j-TTL-S" else ZERO_TIME)
         return
     assert state.CreatedAt.replace("+00:00", "Z") == go["CreatedAt"]
@@ -254,7 +254,7 @@ def test_a_text_of_go_s(type: str, text: str, value: Any) -> None:
     ],
 )
 def test_a_text_that_is_no_such_value(type: str, text: str) -> None:
-    """The state can be read; a caller that wants the value is told."""
+    """The state can be read; a caller that wants the value gets an error."""
     read = from_attribute({"M": {"Type": {"S": type}, "Value": {"S": text}}})
     assert bytes(read.Value) == msgspec.json.encode(text)
     with pytest.raises(GearmeshError):
@@ -273,7 +273,7 @@ def test_a_failure_keeps_no_results() -> None:
     assert change.removed == (DYNAMODB_EXPIRES,)
 
 
-# --- items as nobody writes them: the oracle in tests/interop/oracle/items has more of these ------
+# --- odd items that no program writes: the oracle in tests/interop/oracle/items has more of these --
 
 
 def test_capitals_in_names_do_not_matter() -> None:

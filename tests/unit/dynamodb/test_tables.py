@@ -123,7 +123,7 @@ def test_missing_tables_name_the_command(unmade: Tables) -> None:
         unmade.make()
         app.check_backend()
     findings = doctor(unmade, dynamodb_tables)
-    assert [each.level for each in findings] == ["note", "note"], "neither deletes what has expired"
+    assert [each.level for each in findings] == ["note", "note"], "neither table deletes expired items"
 
 
 # --- permissions ---------------------------------------------------------------------------------

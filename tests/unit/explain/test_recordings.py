@@ -1,4 +1,4 @@
-"""``explain`` on every document in tests/golden: a fixed text each, and the truth about what Go reads."""
+"""``explain`` on every document in tests/golden: its text is fixed, and agrees with Go's recorded answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def document(name: str) -> Any:
 
 
 def together(inputs: list[tuple[str, bytes]]) -> str:
-    """One text for several inputs, each below what it is made of."""
+    """Return one text for several inputs: each input with its explanation below."""
     parts = []
     for name, data in inputs:
         shown = data.decode(errors="backslashreplace")
@@ -161,7 +161,7 @@ def test_an_argument_is_told_as_go_reads_it(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["strings.jsonl", "floats.jsonl", "times.jsonl"])
 def test_values_that_go_writes_have_nothing_wrong(name: str) -> None:
     for case in lines(name):
-        if "error" in case:  # what Go does not write
+        if "error" in case:  # a value that Go cannot write
             continue
         raw = msgspec.Raw(case["json"].encode())
         if name == "times.jsonl":

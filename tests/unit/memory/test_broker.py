@@ -285,7 +285,7 @@ def test_a_consumer_that_ends_as_it_should_blames_nothing() -> None:
         ([1], False, [None, None]),  # something else may have killed the process
         ([1, 2], True, [0, 0]),  # one of them did it
         ([], True, [None, None]),
-        (None, True, [None, None]),  # nobody saw what ran: not at the first loss
+        (None, True, [None, None]),  # the running messages are unknown: none is isolated at the first loss
     ],
 )
 def test_a_death_isolates_the_messages_that_ran(

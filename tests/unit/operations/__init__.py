@@ -1,1 +1,1 @@
-"""Tests of what operators see and run."""
+"""Tests of the commands, logs and metrics for operators."""

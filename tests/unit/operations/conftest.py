@@ -49,7 +49,7 @@ class Command:
 
     Attributes:
         process: the process.
-        log: what it printed so far, in a file.
+        log: the file with its output so far.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:

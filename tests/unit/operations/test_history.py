@@ -1,4 +1,4 @@
-"""The history of queues: what a worker writes, and what the dashboard draws of it."""
+"""The history of queues: the counts that a worker writes, and the charts that the dashboard draws of them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_ends_is_written_once(channel: Any, desk: Desk) -> None:
 
 
 class Refusing:
-    """A channel whose Redis does not allow it, or is away."""
+    """A channel whose Redis refuses the command or is unreachable."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -139,7 +139,7 @@ def test_a_worker_of_processes(launch: Launch, project: Path, redis_url: str, fr
             labels = {"task": task, "queue": "machinery_tasks", "outcome": outcome}
             eventually(lambda: value("gearmesh_tasks_total", **labels) == count, what=outcome)  # noqa: B023
         eventually(lambda: value("gearmesh_parked_messages_total", queue="machinery_tasks") >= 1)
-        assert ControlClient(app).ask("ping", timeout=0.2) == []  # it was told not to listen
+        assert ControlClient(app).ask("ping", timeout=0.2) == []  # it runs without remote control
     found = now()
     assert found["gearmesh_task_run_seconds_count", (("task", "add"),)] == 1000
     assert found["gearmesh_task_slots", ()] == 2

@@ -271,7 +271,7 @@ def test_a_real_prometheus_answers_every_panel_and_every_rule(
             lambda: all(rule["health"] == "ok" for rule in found().values()) and len(found()) == len(rules()),
             what="an evaluation of all rules",
         )
-        # Nobody reads this queue: the alert waits for its five minutes.
+        # No worker reads this queue: the alert waits for its five minutes.
         eventually(
             lambda: (
                 [each["labels"]["queue"] for each in found()["GearmeshQueueIsNotRead"]["alerts"]]

@@ -1,4 +1,4 @@
-"""Sentry's SDK gets what the example in ``docs/howto/deploy.md`` reports, from a real worker."""
+"""Sentry's SDK gets the reports of the example in ``docs/howto/deploy.md``, from a real worker."""
 
 from __future__ import annotations
 

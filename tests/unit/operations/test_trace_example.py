@@ -45,7 +45,7 @@ def example(url: str) -> str:
 
 
 def go_message() -> Any:
-    """The message on the page, with what it leaves out."""
+    """Return the message on the page, with the fields that the page leaves out."""
     (line,) = re.findall(r"```json\n(.*?)\n```", PAGE, re.DOTALL)
     message = json.loads(line.replace(", …}", "}"))
     message |= {

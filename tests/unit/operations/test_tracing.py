@@ -1,4 +1,4 @@
-"""Traces: one over Go's headers, Python, a chain and a chord; retries; and what a stranger's headers do."""
+"""Traces: one over Go's headers, Python, a chain and a chord; retries; and unusable headers of other programs."""
 
 from __future__ import annotations
 

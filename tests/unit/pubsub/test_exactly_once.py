@@ -24,7 +24,7 @@ from gearmesh.transports.registry import open_connection
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Delivers messages m0, m1, … and refuses what :attr:`refused` says."""
+    """Delivers messages m0, m1, … and refuses the requests in :attr:`refused`."""
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The URL of Pub/Sub, the names of topics and subscriptions, and what is imported for them."""
+"""The URL of Pub/Sub, the names of topics and subscriptions, and the modules that they import."""
 
 from __future__ import annotations
 

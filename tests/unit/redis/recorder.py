@@ -41,7 +41,7 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A prepared answer: a code an entry, then what the script says of groups, problems and odd documents."""
+    """A prepared answer: a code for each entry, then the script's lists of groups, problems and odd documents."""
 
     codes: str
     known: Sequence[int] = ()

@@ -187,7 +187,7 @@ def test_an_earlier_connection_s_outbox_is_sent_before_anything_new() -> None:
 
 
 def test_after_trouble_the_producer_has_another_name_and_looks_again() -> None:
-    """Others may send what lies under the old name, at any time."""
+    """Other workers may at any time send the messages under the old name."""
     client: Any = Recorder("1", RedisConnectionError())
     one = script()
     with pytest.raises(RedisConnectionError):

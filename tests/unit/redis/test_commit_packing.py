@@ -330,7 +330,7 @@ def test_a_batch_that_was_done_before_is_done() -> None:
 @law
 @given(st.lists(st.sampled_from(["head", "ack", "tail"]), max_size=600), st.randoms(use_true_random=False))
 def test_put_back_messages_stand_at_the_head_in_their_order(hows: list[Any], random: Any) -> None:
-    """Whatever the order of the commits, and however many calls they need."""
+    """This holds for any order of the commits and any number of calls."""
     commits = [settle(how, id) for id, how in enumerate(hows, 1)]
     random.shuffle(commits)
     client: Any = Recorder()

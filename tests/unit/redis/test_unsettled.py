@@ -56,7 +56,7 @@ def test_a_name_that_is_used_again_has_new_numbers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "time", SimpleNamespace(time_ns=lambda: now))
     last = RedisUnackedDeliveries("name").reserve(256) + 255
     now += 10**6
-    assert RedisUnackedDeliveries("name").reserve(1) > last, "nobody fetches as many in a millisecond"
+    assert RedisUnackedDeliveries("name").reserve(1) > last, "no consumer fetches as many in a millisecond"
 
 
 def test_a_wait_counts_until_the_server_has_surely_ended_it(clock: SimpleNamespace) -> None:

@@ -1,4 +1,4 @@
-"""Waiting: one read for all, growing pauses, exact timeouts, and a thread only while somebody waits."""
+"""Waiting: one read for all, growing pauses, exact timeouts, and a thread only while a caller waits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, TaskResult, TaskState
 
 
 class Counting(MemoryBackend):
-    """Counts reads; can be away, and can keep what it knows to itself as Go does."""
+    """Counts reads; it can be unreachable, and like Go it can announce no results."""
 
     connection_errors = (ConnectionError,)
 
@@ -540,7 +540,7 @@ def test_window_of_many() -> None:
     for _ in range(8):
         window = watch.window(0.0)
         assert len(window) <= MAX_UUIDS_PER_WAITER
-        assert window[:3] == ["w0", "w1", "w2"]  # what is needed first is always asked for
+        assert window[:3] == ["w0", "w1", "w2"]  # the results that are needed first always come first
         seen.update(window)
     assert len(seen) == 2000
 

@@ -1,4 +1,4 @@
-"""Real servers that go away: what is due is kept, sent once, or told."""
+"""Real servers stop: the scheduler keeps due runs, sends them once, or reports those that it missed."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_the_end_while_the_broker_is_away(
 
 
 def test_two_schedulers_over_one_lock(redis_url: str) -> None:
-    """In real time: about one a second, whoever sends it."""
+    """In real time, the two schedulers together send about one message a second."""
     apps = [App(redis_url, redis_url, lock=redis_url) for _ in range(2)]
     for number, app in enumerate(apps):
         app.periodic("@every 1s", app.remote(f"x{number}").s(), name="tick")

@@ -1,4 +1,4 @@
-"""Schedulers in simulated time: who fires, what is kept, what is told."""
+"""Schedulers in simulated time: the one that sends, the runs that it keeps for later, and its log lines."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def lock(time: SimulatedTime) -> Lock:
 
 
 class Lock(MemoryLock):
-    """One that can be away."""
+    """A lock whose server can be unreachable."""
 
     connection_errors = (ConnectionError,)
 
@@ -110,7 +110,7 @@ def test_it_sleeps_in_between(app: App, time: SimulatedTime, start: Start) -> No
     app.periodic("0 * * * *", app.remote("hourly").s(), tz="UTC")
     scheduler = start(app, clock=time.clock())
     time.advance(3 * 3600, scheduler)
-    assert time.wakes == 3 * 60  # it looks whether somebody has set the clock
+    assert time.wakes == 3 * 60  # each minute it checks whether the clock was set
 
 
 def test_workflows(app: App, time: SimulatedTime, start: Start, names: Callable[[], list[str]]) -> None:
@@ -195,7 +195,7 @@ def test_a_lock_that_is_away_and_comes_back(
     time.advance(3599, scheduler)
     lock.away = True
     waiting = time.steady
-    # What is due is tried again and again, in real time.
+    # The scheduler retries due runs, in real time.
     with pytest.raises(AssertionError, match="did not come to rest"):
         _impatient(time, scheduler)
     assert time.steady == waiting + 10**9

@@ -47,7 +47,7 @@ class Host:
         return [firing.due_ns for firing in firings], pause
 
     def after(self, seconds: float, step: float = 0.0) -> list[str]:
-        """Return what is due some time later, when the wall clock has also been set by ``step`` seconds."""
+        """Return the times that are due some time later, when the wall clock has also been set by ``step`` seconds."""
         self.steady += round(seconds * SECOND)
         self.wall += round((seconds + step) * SECOND)
         due, self.pause = self.look()
@@ -145,7 +145,7 @@ def test_a_clock_set_forward_skips_nothing() -> None:
 
 
 def test_a_clock_set_forward_by_days_was_wrong_before() -> None:
-    """As cron(8) does: beyond three hours the clock has been put right, and counts as it is."""
+    """A jump of more than three hours is taken for a correction of the clock, as in cron(8)."""
     host = Host("0 * * * *", NOON)
     assert host.after(1, step=50 * 365 * 86_400) == ["12:00:00"]
     assert host.missed
@@ -153,7 +153,7 @@ def test_a_clock_set_forward_by_days_was_wrong_before() -> None:
 
 
 def test_a_clock_set_back_stops_nothing() -> None:
-    """Go stands still until the clock shows again what it showed."""
+    """Go stands still until the clock has caught up."""
     host = Host("* * * * *", NOON - 30 * SECOND)
     assert host.after(30) == ["12:00:00"]
     assert host.after(30, step=-3600) == []
@@ -205,7 +205,7 @@ class Machine(Host):
         self.begun = self.wall
 
     def wake(self, real: int, step: int) -> list[int]:
-        """Return what it fires at a real moment, having won the lock."""
+        """Return the runs for which the scheduler wins the lock at a real moment."""
         self.wall += real - self.steady + step
         self.steady = real
         won = []

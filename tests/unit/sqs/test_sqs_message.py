@@ -71,7 +71,7 @@ def test_a_delay_is_never_too_short_and_less_than_a_second_too_long(eta_ns: int,
 
 
 def test_an_eta_of_twenty_minutes_is_two_delays() -> None:
-    """The first is the longest that SQS allows; the worker asks for what is left."""
+    """The first delay is the longest that SQS allows; the worker then sends the message on with the rest."""
     eta = 1_000_000 * SECOND + 20 * 60 * SECOND
     first = min(MAX_DELAY_S, delay_seconds(eta, 1_000_000 * SECOND))
     assert first == 900

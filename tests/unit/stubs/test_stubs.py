@@ -1,4 +1,4 @@
-"""Stubs: Go compiles what is written for Python's tasks, and both type checkers read what is written for Go's."""
+"""Stubs: Go compiles those for Python's tasks, and both type checkers accept those for Go's tasks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def app() -> App:
         data: bytes = None,  # type: ignore[assignment]  # noqa: RUF013 - as users write it
         *more: int,
     ) -> None:
-        """Take what may be left out."""
+        """Take optional arguments."""
 
     @app.task(name="shop-optional")
     def other_name(

@@ -1,4 +1,4 @@
-"""Both type checkers accept what is right in ``calls.py``, and find each line that is wrong."""
+"""Both type checkers accept the right lines of ``calls.py``, and report each wrong one."""
 
 from __future__ import annotations
 

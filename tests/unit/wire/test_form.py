@@ -1,4 +1,4 @@
-"""A form writes what the codec writes."""
+"""A form writes the same bytes as the codec."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from gearmesh.wire.state import TaskState
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
-#: What each file holds: a case that gets lost is noticed.
+#: The number of cases in each file, so that a lost case fails the test.
 COUNTS = {
     "signature_codec.jsonl": 169,
     "argument_types.jsonl": 476,
@@ -105,7 +105,7 @@ def test_argument(case: dict[str, Any]) -> None:
         go = [to_float32(one) for one in go] if isinstance(go, list) else to_float32(go)
     assert value == go
     assert [type(one) for one in _flat(value)] == [_python(kind)] * len(_flat(value))
-    # What Go reads we can send, and it comes back.
+    # gearmesh can send each value that Go reads, and reads it back.
     assert types.load(kind, types.dump(kind, value)) == value
 
 
@@ -196,7 +196,7 @@ def _stored() -> list[tuple[str, str]]:
                 found.append(("SET", key["value"]))
         for command in recorded.get("redis_commands", ()):
             verb, _, rest = command.partition(" ")
-            # MONITOR doubles backslashes, so what has some cannot be told apart here.
+            # MONITOR doubles backslashes, so a text with backslashes is ambiguous here.
             if verb in ("SET", "RPUSH", "ZADD") and "{" in rest and "\\" not in rest:
                 text = rest[rest.index("{") : rest.rindex("}") + 1]
                 found.append((verb, text))

@@ -1,4 +1,4 @@
-"""Times beyond what was recorded."""
+"""Times that no recording has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The setting machinery_release: what older releases of Machinery cannot take is refused before it is sent."""
+"""The setting machinery_release: gearmesh refuses to send a message that older releases cannot read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to Go types and back, beyond what was recorded."""
+"""Values to Go types and back, beyond the recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signatures that follow a task, beside what Go was recorded to send."""
+"""The signatures that follow a task, compared with recordings of Go."""
 
 from __future__ import annotations
 

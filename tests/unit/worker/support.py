@@ -1,4 +1,4 @@
-"""A connection whose channel writes down what it commits, and can be held up or broken."""
+"""A connection whose channel records its commits, and which a test can block or break."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Recorder:
     Attributes:
         batches: the commits of each flush, in order.
         gate: while it is cleared, no flush begins.
-        trouble: called before, and ``after`` once a flush has acted; what they raise is the broker's answer.
+        trouble: called before a flush, ``after`` once it has acted; an exception of theirs is the broker's answer.
         opened: connections so far.
     """
 

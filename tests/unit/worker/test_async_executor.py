@@ -1,4 +1,4 @@
-"""The asyncio executor: coroutines on one loop, functions in threads beside it, what goes back, and its end."""
+"""The asyncio executor: coroutines on one loop, functions in threads beside it, jobs that it returns, and its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def nothing(job: Job) -> None:
 
 
 class Bench:
-    """An executor whose jobs do what the test says."""
+    """An executor whose jobs call functions of the test."""
 
     def __init__(
         self, slots: int, act: Callable[[Job], Awaitable[object]], plain: Callable[[Job], object]
@@ -117,7 +117,7 @@ def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob)
     gate.set()
     eventually(lambda: len(bench.ended) == 2)
     time.sleep(0.05)
-    assert bench.executor.waiting == 3, "what ran has ended, nothing else has begun"
+    assert bench.executor.waiting == 3, "the running jobs have ended, no other has begun"
     bench.executor.resume()
     eventually(lambda: len(bench.ended) == 5)
 
@@ -146,7 +146,7 @@ def test_functions_run_in_threads_beside(start: Start, make_job: MakeJob) -> Non
     jobs = [make_job(name) for name in ("plain", "coro") * 3]
     bench.executor.submit(jobs)
     eventually(lambda: len(bench.ended) == 3)
-    assert all(job.task.is_async for job in bench.ended), "nobody waits for a blocking function"
+    assert all(job.task.is_async for job in bench.ended), "no coroutine waits for a blocking function"
     gate.set()
     eventually(lambda: len(bench.ended) == 6)
     assert len(bench.threads) > 1
@@ -186,7 +186,7 @@ def test_what_runs_is_on_the_board(start: Start, make_job: MakeJob) -> None:
 
 
 def test_an_interruption_cancels(start: Start, make_job: MakeJob) -> None:
-    """Before it can say what follows, the message goes back."""
+    """The task has no result yet, so the worker returns the message to the queue."""
     bench = start(2, lambda job: asyncio.sleep(60))
     job = make_job("coro")
     bench.executor.submit([job])

@@ -1,4 +1,4 @@
-"""A worker process loads its app while the supervisor reaches the servers, and begins when it is told to."""
+"""A worker process loads its app while the supervisor reaches the servers, and begins when the supervisor says so."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_process_outlives_a_supervisor_that_waits_for_its_broker(
     try:
         children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
         child = eventually(lambda: children.read_text().split(), 60.0)[0]
-        # A process that still loads the app has not come to the pipe, and one that has is told by its end.
+        # A process that still loads the app has not read the pipe; one that reads it sees the end of the stream.
         supervisor.send_signal(number)
         assert supervisor.wait(60) == (0 if number is signal.SIGTERM else -number)
         eventually(lambda: not _lives(child), 60.0)

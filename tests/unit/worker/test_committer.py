@@ -1,4 +1,4 @@
-"""The committer: what goes together, what is shown, and what a server's trouble changes."""
+"""The committer: the commits of one flush, the states that it writes, and its behaviour in outages."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_task_that_waits_is_visible_as_received(desk: Desk) -> None:
 
 
 def test_only_the_newest_state_is_written(desk: Desk) -> None:
-    """It ended while a flush took long: nobody needs to know any more that it had started."""
+    """The task ended while a flush took long: the committer need not write its STARTED any more."""
     other, job = desk.hold(2)
     desk.recorder.gate.clear()
     desk.done(other)

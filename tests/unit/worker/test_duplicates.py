@@ -1,4 +1,4 @@
-"""A possible second copy lets the others of its UUID go first, and holds nobody up."""
+"""A possible duplicate waits for the other deliveries of its UUID, and delays no other task."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def held(jobs: JobTable, make_job: MakeJob) -> MakeJob:
 def test_a_plain_message_need_not_wait(duplicates: DuplicateHold, held: MakeJob, make_job: MakeJob) -> None:
     held("a")
     assert duplicates.due(make_job("work", UUID="a")) == 0
-    assert duplicates.due(make_job("work", UUID="b", redelivered=1)) == 0, "nobody else of its UUID is here"
+    assert duplicates.due(make_job("work", UUID="b", redelivered=1)) == 0, (
+        "no other delivery of its UUID is here"
+    )
 
 
 @pytest.mark.parametrize(

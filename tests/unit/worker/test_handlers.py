@@ -267,7 +267,7 @@ def test_a_task_keeps_its_results_beside_handlers(app: App, heard: list[str], ma
 
 @pytest.mark.parametrize("where", ["url", "redis_url"])
 def test_a_worker_pauses(where: str, request: pytest.FixtureRequest) -> None:
-    """Nothing is taken while the handler says no; what is due and heartbeats go on."""
+    """The worker takes no messages while the handler returns False; delayed messages and heartbeats go on."""
     place = request.getfixturevalue(where)
     with App(place, place, lease=1.0) as app:
         allowed, asked = threading.Event(), list[object]()

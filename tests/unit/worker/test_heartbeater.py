@@ -60,7 +60,7 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
 
 
 def test_a_stopped_process_gets_no_heartbeats(app: App, caplog: pytest.LogCaptureFixture) -> None:
-    """Others take over what it holds when its lease ends. One that goes on gets heartbeats again."""
+    """Other workers take over its unacked messages when its lease ends. If it goes on, it gets heartbeats again."""
     beats: list[str] = []
     stopped = {"frozen"}
     heartbeater = Heartbeater(app, (QUEUE,), Limits(app.tasks, None, None), lambda: None)
@@ -80,7 +80,7 @@ def test_a_stopped_process_gets_no_heartbeats(app: App, caplog: pytest.LogCaptur
 def test_a_death_that_can_never_be_settled_is_abandoned(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The key of what it held is of another type. The next death is settled, and the living get heartbeats."""
+    """The key of its unacked messages has a wrong type. The next death is settled, and live workers get heartbeats."""
     with App(redis_url, redis_url, lease=1.0) as app, redis.Redis.from_url(redis_url) as client:
         damaged, dead, living = (Tap(open_connection(redis_url), (QUEUE,), 1) for _ in range(3))
         for uuid in ("task_x", "task_y", "task_z"):
@@ -121,7 +121,7 @@ def test_a_death_that_can_never_be_settled_is_abandoned(
 def test_heartbeats_go_on_while_a_death_waits_for_an_unreachable_server(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The result backend is away, and the broker is not: that may last, and counts as no attempt."""
+    """Only the result backend is unreachable. That may last, and does not count as an attempt."""
     beats: list[str] = []
     attempts: list[int] = []
 

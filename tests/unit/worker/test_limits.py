@@ -1,4 +1,4 @@
-"""Soft limits in threads and on loops, and what can't be kept."""
+"""Soft limits in threads and on loops, and limits that the worker cannot keep."""
 
 from __future__ import annotations
 

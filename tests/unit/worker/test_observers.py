@@ -16,7 +16,7 @@ from gearmesh.worker.observers import Observers
 
 
 class Notes(TaskObserver):
-    """Writes down what it sees."""
+    """Records the calls that it gets."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []

@@ -1,4 +1,4 @@
-"""Progress: told by a task, read by who waits for it, invisible to Go."""
+"""Progress: a task reports it, a waiting caller reads it, and Go does not see it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeJob = Callable[..., Job]
 
 
 class Writes(MemoryBackend):
-    """Remembers when what was written, and can be away."""
+    """Records the time of each write; it can be unreachable."""
 
     connection_errors = (ConnectionError,)
 
@@ -213,7 +213,7 @@ def test_the_context(app: App, make_job: MakeJob) -> None:
 
 
 def test_each_coroutine_sees_its_own(app: App, make_job: MakeJob) -> None:
-    """On one loop, through the thread executor's loop, and in what they start."""
+    """On one loop, through the thread executor's loop, and in coroutines that they start."""
 
     @app.task
     async def who() -> str:

@@ -69,7 +69,7 @@ def test_an_isolated_job_waits_until_it_is_alone(ward: Any, make_job: MakeJob) -
     assert quarantine.busy
     quarantine.step()
     assert back == [waiting, other]
-    assert executor.jobs == [], "somebody is running"
+    assert executor.jobs == [], "another job is running"
     for job in (waiting, other, running):
         del jobs[job.delivery.id]
     quarantine.step()

@@ -1,4 +1,4 @@
-"""Retry policies: what is on the wire, and Go and Python taking turns."""
+"""Retry policies: the fields on the wire, and Go and Python in turns."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_jitter_makes_shorter_by_half_at_most_and_is_not_on_the_wire(policy: Ret
 
 @given(policies(most=1e6), st.integers(0, 30), st.integers(0, 10_000), st.lists(st.booleans(), max_size=20))
 def test_go_and_python_may_take_turns(policy: Retry, count: int, timeout: int, turns: list[bool]) -> None:
-    """From whatever is on the wire: the count falls by one a try, what is written is the pause in whole seconds, and
-    Go's is always longer than the last one."""
+    """From any fields on the wire, the count falls by one for each try, the pause is written in whole seconds, and Go's
+    next pause is always longer than the last one."""
     sig = Signature(UUID="task_x", RetryCount=count, RetryTimeout=timeout)
     for go in turns[:count]:
         after = retried(sig, NOW) if go else policy.again(sig, NOW, 0.999)

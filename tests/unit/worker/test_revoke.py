@@ -42,7 +42,7 @@ class Clock:
 
 
 class Counting(MemoryBackend):
-    """Counts what it is asked."""
+    """Counts the reads of the revoked tasks."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""Outcomes of a run, as the Commit that says what became of it."""
+"""Outcomes of a run, as the Commit that the runner returns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gearmesh.worker.runner import Runner
 MakeJob = Callable[..., Job]
 
 ONE = arg("int64", 1)
-#: "": there is none.
+#: "" is a task without a state.
 AT_IT = ("RECEIVED", "STARTED", "RETRY")
 STATES = ("", PENDING, "RECEIVED", "STARTED", "RETRY", SUCCESS, FAILURE)
 
@@ -291,7 +291,7 @@ def test_coroutines_of_several_threads_run_at_once(app: App, runner: Runner, mak
     assert not both.broken
 
 
-# -- what is not the task's doing
+# -- errors outside the task
 
 
 @pytest.mark.parametrize("name", ["nothing", "value_error"])
@@ -370,14 +370,14 @@ def test_a_delayed_task_that_rabbitmq_had_twice_is_run_once(
     commit = runner.run(job)
     assert (not ran) is ended
     assert commit.member == Member("g", job.sig.UUID, ended)
-    assert commit.again is ended, "what follows may have been sent before"
+    assert commit.again is ended, "the follow-up tasks may have been sent before"
 
 
 @pytest.mark.parametrize("ended", [SUCCESS, FAILURE])
 def test_pending_is_not_written_over_what_follows_from_a_task_met_again(
     ended: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
-    """It may be running by now. It is sent all the same: who had it may have lost it with RabbitMQ."""
+    """The follow-up may be running by now. It is sent again, as RabbitMQ may have lost the first copy in a crash."""
     after = {state: Signature(UUID=f"after_{state}", Name="next", RoutingKey="q") for state in STATES}
     job = make_job("nothing", redelivered=1, OnSuccess=tuple(after.values()), OnError=tuple(after.values()))
     app.backend.write([TaskState(TaskUUID=after[state].UUID, State=state) for state in STATES if state])
@@ -415,7 +415,7 @@ def test_a_result_of_last_time_is_not_that_of_what_follows(
 def test_a_possible_second_copy_waits_for_who_is_at_it(
     duplicate_attempt: int, lost: bool, state: str, how: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
-    """For some time: it may be its own state, or that of one who is dead."""
+    """It waits for a limited time: the state may be its own, or that of a dead worker."""
     ran: list[int] = []
     app.task(lambda: ran.append(1), name="once")
     job = make_job("once", redelivered=1 + lost, duplicate_attempt=duplicate_attempt)
@@ -432,7 +432,7 @@ def test_a_possible_second_copy_waits_for_who_is_at_it(
 def test_a_possible_second_copy_of_a_retry_that_was_tried(
     created: str, how: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
-    """PENDING since this retry was due is another retry's: that one may be all there is to do."""
+    """A PENDING that is newer than this retry's ETA belongs to a later retry, which may replace this one."""
     job = make_job("nothing", redelivered=1, duplicate_attempt=1, ETA="2026-01-02T03:04:05Z")
     pending = TaskState(TaskUUID=job.sig.UUID, State=PENDING, CreatedAt=f"2026-01-02T03:04:{created}Z")
     app.backend.write([pending])

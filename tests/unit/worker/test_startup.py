@@ -89,7 +89,7 @@ def command(*args: str) -> list[str]:
 
 @contextmanager
 def listened(folder: Path, *args: str) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
-    """Run the command; gives its process, and a function that returns what all its processes have said so far."""
+    """Run the command; yield its process, and a function that returns the output of all its processes so far."""
     log = folder / "said.log"
     with log.open("wb") as file:
         process = subprocess.Popen(command(*args), stdout=file, stderr=subprocess.STDOUT)
@@ -161,7 +161,7 @@ def test_an_import_is_heard_once_and_a_task_afterwards(
 def test_a_process_that_replaces_another_is_heard(
     folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It imports the app alone, at another time: what it says then is news."""
+    """It imports the app alone, at another time, so its output then is not suppressed as a repetition."""
     monkeypatch.setenv("BROKER", redis_url)
     (folder / "shop_app.py").write_text(MEET + TALKATIVE)
     with listened(folder) as (process, said):

@@ -1,4 +1,4 @@
-"""The thread executor: order, all slots in use, what goes back, and its end."""
+"""The thread executor: order, all slots in use, jobs that it returns, and its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Start = Callable[..., "Bench"]
 
 
 class Bench:
-    """An executor whose jobs do what the test says."""
+    """An executor whose jobs call functions of the test."""
 
     def __init__(self, slots: int, act: Callable[[Job], object]) -> None:
         self.began: list[Job] = []
@@ -221,7 +221,7 @@ def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob)
     eventually(lambda: len(bench.ended) == 2)
     bench.executor.nudge()
     time.sleep(0.05)
-    assert bench.executor.waiting == 4, "what ran has ended, nothing else has begun"
+    assert bench.executor.waiting == 4, "the running jobs have ended, no other has begun"
     bench.executor.resume()
     eventually(lambda: len(bench.ended) == 6)
 

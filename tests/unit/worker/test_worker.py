@@ -91,7 +91,7 @@ class Gate:
         self._open.set()
 
     def open_when_stopping(self, worker: Worker) -> None:
-        """Open once the worker takes no more and waits for what runs."""
+        """Open once the worker takes no more messages and waits for its running tasks."""
         wait = worker._wait_for_tasks
 
         def opened(deadline: float) -> bool:
@@ -199,7 +199,7 @@ def test_what_outlasts_the_stop_goes_back_too(app: App, gate: Gate, broker: Brok
 
 
 def test_what_waits_behind_long_tasks_is_given_to_others(app: App, gate: Gate, url: str) -> None:
-    """Both slots of one worker are taken; what it holds besides must not wait for them."""
+    """Both slots of one worker are taken; its prefetched messages must not wait for them."""
     began: list[str] = []
     with App(url, url, lease=3.0) as other:
         other.task(lambda key: began.append(key), name="gated")
@@ -212,7 +212,7 @@ def test_what_waits_behind_long_tasks_is_given_to_others(app: App, gate: Gate, u
     assert not set(began) & set(gate.began)
 
 
-# -- what can't be run
+# -- messages that can't be run
 
 
 def signature(name: str, *args: Arg, **fields: Any) -> bytes:
@@ -239,7 +239,7 @@ def test_bad_messages_stop_nobody(app: App, broker: Broker) -> None:
 
 
 def test_a_name_that_another_worker_knows(app: App, url: str) -> None:
-    """It is left to whoever knows it, whenever that one comes."""
+    """The message waits for a worker that has registered the task, even if that worker starts later."""
     app.task(lambda: None, name="known")
     with App(url, url) as other, Worker(app, concurrency=2):
         elsewhere = other.task(lambda a: a + 1, name="elsewhere")
@@ -360,10 +360,10 @@ def test_what_is_set_aside_is_not_lost_with_its_worker(app: App, broker: Broker,
 
 
 def twins(app: App, url: str) -> Signature:
-    """Two messages of one UUID, both lost by somebody before."""
+    """Publish two messages of one UUID, both lost by a dead worker."""
     sig = Signature(UUID="task_twin", Name="gated", RoutingKey=QUEUE, Args=(Arg(Type="string", Value="x"),))
     dead = Tap(open_connection(url), (QUEUE,), 2)
-    # Not the same bytes: what is lost twice is isolated.
+    # Not the same bytes: the broker would count two losses of one message and isolate it.
     dead.publish(QUEUE, encode(sig), encode(msgspec.structs.replace(sig, Immutable=True)))
     dead.take(2)
     other = open_connection(url)
@@ -382,13 +382,13 @@ def test_twins_do_not_run_side_by_side(
         eventually(lambda: gate.began)
         eventually(lambda: len(broker.channel.held(worker.consumer, [QUEUE])) == 2)
         eventually(lambda: app.result(sig.UUID).state == "STARTED")
-        time.sleep(0.2)  # for what must not happen
-        assert app.result(sig.UUID).state == "STARTED", "it is not RECEIVED again"
+        time.sleep(0.2)  # time for the state to change, which it must not
+        assert app.result(sig.UUID).state == "STARTED", "the state is not RECEIVED again"
         began = time.monotonic()
         gate.open()
         eventually(lambda: not broker.channel.held(worker.consumer, [QUEUE]))
         assert time.monotonic() - began < 30, "it waits for its twin, not for a time"
-    assert gate.began == ["x"], "the second one finds that it has been done"
+    assert gate.began == ["x"], "the second copy finds the result"
     assert broker.names() == []
 
 
@@ -434,11 +434,11 @@ def test_several_queues(app: App) -> None:
         assert [result.get(timeout=10) for result in results] == [2 * n for n in range(20)]
         elsewhere = double.delay(1)
         time.sleep(0.2)
-        assert elsewhere.state == "PENDING", "nobody reads the default queue"
+        assert elsewhere.state == "PENDING", "no worker reads the default queue"
 
 
 def test_a_full_worker_leaves_its_other_queue_to_others(app: App, gate: Gate) -> None:
-    """It waited on both when it had room; what comes now belongs to who has room."""
+    """It waited on both queues while it had room; a new message must go to the worker that has room now."""
     echo = app.task(lambda a: a, name="echo")
     with Worker(app, ["one", "two"], concurrency=1):
         for _ in range(3):  # it has seen that tasks take a while
