@@ -75,6 +75,12 @@ class StopSignals:
             if self.count:
                 raise KeyboardInterrupt
             yield
+        except Exception as exc:
+            if (
+                self.count
+            ):  # interrupted code may raise another error: an extension module that is imported, for one
+                raise KeyboardInterrupt from exc
+            raise
         finally:
             self._interrupts = False
             self._install()

@@ -166,7 +166,7 @@ class Supervisor:
         backoff = Backoff(0.1)
         try:
             with self._signals.interrupting():  # a server that does not answer takes its timeout
-                while True:
+                while not self._signals.count:
                     try:
                         self._heartbeater.connect()
                         self._app.check_backend()
@@ -177,7 +177,8 @@ class Supervisor:
                         backoff.log(log, "waiting for the servers", exc)
                         self._changed.wait(backoff.next())
         except KeyboardInterrupt:
-            return False
+            pass
+        return False
 
     def _supervise(self) -> int:
         hopeless = False

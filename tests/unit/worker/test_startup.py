@@ -22,6 +22,7 @@ from gearmesh.worker.limits import Limits
 from gearmesh.worker.managed_process import SETTLE_DELAY_S
 from gearmesh.worker.monitor import Monitor
 from gearmesh.worker.options import WorkerOptions
+from gearmesh.worker.stop_signals import StopSignals
 from gearmesh.worker.worker_child import WorkerChild
 from gearmesh.worker.worker_process import WorkerProcess
 
@@ -230,6 +231,25 @@ def test_a_signal_interrupts_an_import_that_does_not_end(folder: Path, number: s
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_error_in_place_of_the_interrupt_is_an_interrupt() -> None:
+    """yaml's parser, which is in C, raises an AttributeError if a signal comes while it is imported."""
+
+    def parse() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise AttributeError
+
+    signals = StopSignals(lambda: None)
+    try:
+        with pytest.raises(AttributeError), signals.interrupting():
+            raise AttributeError
+        with pytest.raises(KeyboardInterrupt), signals.interrupting():
+            parse()
+    finally:
+        signals.close()
 
 
 def test_the_app_s_own_signal_handlers_do_not_keep_a_worker_from_stopping(
