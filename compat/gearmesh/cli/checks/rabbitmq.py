@@ -24,8 +24,8 @@ __all__ = ["double_bindings", "orphan_queue"]
 
 #: Seconds to wait for a connection, and for an answer.
 ANSWER_TIMEOUT_S = 5.0
-#: Messages of a queue that are read: RabbitMQ puts no more than these back in their order (a quorum queue).
-MAX_SAMPLED_MESSAGES = RETURNED_IN_ORDER
+#: Messages of a queue that are read.
+MAX_SAMPLED_MESSAGES = 50
 
 
 def orphan_queue(case: Case) -> Iterator[Finding]:
@@ -141,9 +141,12 @@ def _shared_key(case: Case, url: str, level: Level, who: str) -> Finding:
 
 def _has_copies(channel: Any, queue: str, key: str) -> bool:
     """True if a waiting message was routed by the key. All messages are put back where they were."""
+    channels: list[Any] = []
     try:
-        for _ in range(MAX_SAMPLED_MESSAGES):
-            message = channel.basic_get(queue)
+        for n in range(MAX_SAMPLED_MESSAGES):
+            if n % RETURNED_IN_ORDER == 0:
+                channels.append(channel.connection.channel())
+            message = channels[-1].basic_get(queue)
             if message is None:
                 return False
             if message.delivery_info["routing_key"] == key and message.delivery_info["exchange"]:
@@ -152,8 +155,8 @@ def _has_copies(channel: Any, queue: str, key: str) -> bool:
     except amqp.NotFound:
         return False
     finally:
-        if channel.is_open:
-            channel.basic_recover(requeue=True)
+        for each in channels:
+            each.close()
 
 
 def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from amqp import spec
-
 from gearmesh.errors import GearmeshError, RemoteProtocolError
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import (
@@ -54,11 +52,12 @@ _HISTORY_HEADERS: Final = (
     DEAD_REASON_HEADER,
     LOST_HEADER,
 )
-#: Number of messages that a look takes over one channel. RabbitMQ's client of a quorum queue sends this many commands
-#: at once (``quorum_commands_soft_limit``), and the others later, in any order.
-RETURNED_IN_ORDER: Final = 32
+#: Number of messages that a look takes over one channel. When the channel is closed, a quorum queue puts them back in
+#: the order of their delivery tags as texts ("10" before "2"), and more than 32 in any order. Then a parked message
+#: might be late, behind one that expires later.
+RETURNED_IN_ORDER: Final = 9
 #: Number of channels of one look; the last one takes all other messages.
-MAX_LOOK_CHANNELS: Final = 64
+MAX_LOOK_CHANNELS: Final = 128
 #: Seconds to wait at most until a quorum queue has its messages back after a look.
 MAX_RETURN_S: Final = 0.5
 
@@ -216,11 +215,12 @@ class Inspector:
             for ms, name in self.topology.parking(queue):
                 if len(found) == limit or not declarer.count(name):
                     continue
-                with self.browse(name, limit - len(found)) as messages:
+                # All of them, whatever the limit: a quorum queue puts messages back behind those of an earlier look.
+                with self.browse(name, RETURNED_IN_ORDER * MAX_LOOK_CHANNELS) as messages:
                     until = time.time() + ms / 1000
                     found += [
                         ParkedMessage(message.body, until, _first_met(message), latest=True)
-                        for message in messages
+                        for message in messages[: limit - len(found)]
                     ]
                 self._await_return(name, len(messages))
         return found
@@ -308,10 +308,9 @@ class Inspector:
                     _pass_on_expired(channels[-1], queue)
                 yield messages
             finally:
-                for channel in channels:
-                    _put_back(channel)
-                # RabbitMQ answers once all unacknowledged messages are back in their places. Without this wait, the
-                # next look might see only a part of the queue.
+                # RabbitMQ answers once all unacknowledged messages are back in their places. After a reject, the next
+                # look might see only a part of the queue. And a quorum queue without a delivery-limit puts messages at
+                # its tail that a client rejects or recovers.
                 for channel in channels:
                     channel.close()
 
@@ -332,17 +331,6 @@ class Inspector:
                 last=died,
             )
         return letters
-
-
-def _put_back(channel: Any) -> None:
-    """Let RabbitMQ put back, in their order, the messages that a channel holds.
-
-    If the channel is just closed, a quorum queue puts them back in any order. Then they are delivered in another order,
-    and a parked one waits behind others that expire later. RabbitMQ 4.3 also counts a closed channel, and not this,
-    towards the queue's ``delivery-limit``.
-    """
-    if channel.is_open:
-        channel.send_method(spec.Basic.Recover, "b", (True,), wait=spec.Basic.RecoverOk)
 
 
 def _pass_on_expired(channel: Any, queue: str) -> None:
