@@ -49,7 +49,7 @@ def test_an_orphan_runs_again(site: Site, who: str, apart: bool, lease: float, b
     assert len(site.runs("orphan")) == 2
 
 
-def test_who_is_started_again_goes_on_at_once(site: Site) -> None:
+def test_a_restarted_worker_takes_its_messages_back_at_once(site: Site) -> None:
     """The lease is half a minute. No other worker is there, and the new one does not wait for the lease to end."""
     node = site.node(lease=30.0, concurrency=2)
     site.ready()
@@ -185,7 +185,7 @@ def test_a_task_that_holds_the_gil_keeps_its_lease(site: Site, seconds: int, lea
     assert holder.running
 
 
-def test_what_a_dead_child_s_wait_still_takes_is_found(redis_url: str) -> None:
+def test_a_message_that_a_dead_child_s_wait_takes_is_found(redis_url: str) -> None:
     """A proxy may keep the blocking wait of a dead process open for a little longer than the process lived."""
     keys = QueueKeys(QUEUE)
     with App(redis_url, redis_url, lease=LEASE) as app, redis.Redis.from_url(redis_url) as server:

@@ -175,7 +175,7 @@ def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, o
     assert go.poll("task_1") is None
 
 
-def test_what_go_has_consumed_is_known_to_who_read_it(
+def test_a_backend_remembers_states_that_go_has_consumed(
     backend: AMQPBackend, go: GoSide, open_amqp: Open
 ) -> None:
     done = make_state("task_1", FAILURE, Error="no")
@@ -236,7 +236,7 @@ def test_a_deleted_exchange_comes_again(backend: AMQPBackend, go: GoSide) -> Non
     ]
 
 
-def test_who_may_not_announce_does_all_else(
+def test_a_user_who_may_not_announce_may_do_all_else(
     open_amqp: Open, rabbitmq_server: RabbitServer, amqp_url: str
 ) -> None:
     """A user with rights to Machinery's names only."""

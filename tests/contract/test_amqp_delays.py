@@ -266,7 +266,7 @@ def test_rabbitmq_is_killed_while_messages_are_coming_due(
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("twice", [False, True])
-def test_rabbitmq_dies_after_all_who_could_send_it_again(
+def test_rabbitmq_dies_after_all_senders_of_a_delayed_message(
     make_rabbitmq: Callable[..., RabbitServer], redis_url: str, twice: bool
 ) -> None:
     """A worker that has ended, and a producer. ``twice``: the delay ends as RabbitMQ starts, which is killed then.

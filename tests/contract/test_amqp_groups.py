@@ -141,7 +141,7 @@ def test_a_large_group(backend: AMQPBackend) -> None:
     assert end(backend, group, members, members[-1]) == [success(uuid) for uuid in members]
 
 
-def test_who_was_in_hand_at_a_lost_connection(
+def test_a_worker_gathers_again_after_a_lost_connection(
     backend: AMQPBackend, open_amqp: Open, rabbitmq_server: RabbitServer
 ) -> None:
     group, members = a_group(5)
@@ -242,7 +242,7 @@ def locked(channel: Any, group: str) -> bool:
     return False
 
 
-def test_who_may_not_lock_a_group_is_counted(
+def test_a_worker_that_may_not_lock_a_group_counts(
     open_amqp: Open, go: GoSide, rabbitmq_server: RabbitServer, amqp_url: str
 ) -> None:
     """A user with rights to Machinery's names only: its members cannot fire, those of Go's can."""
@@ -334,7 +334,7 @@ def test_a_second_message_of_a_member_is_dropped(backend: AMQPBackend, go: GoSid
     assert add(backend, group, members, members[2]) is True
 
 
-def test_who_looks_is_not_disturbed(backend: AMQPBackend, open_amqp: Open) -> None:
+def test_a_worker_that_holds_the_members_is_not_disturbed(backend: AMQPBackend, open_amqp: Open) -> None:
     group, members = a_group(1)
     assert add(backend, group, members, members[0]) is True
     other = open_amqp()
@@ -375,7 +375,7 @@ def test_a_count_without_an_answer_is_looked_up(
 # --- beside Go ------------------------------------------------------------------------------------
 
 
-def test_who_is_last_is_seen_by_nobody_else(backend: AMQPBackend, go: GoSide) -> None:
+def test_go_does_not_see_the_last_member(backend: AMQPBackend, go: GoSide) -> None:
     """Go: a worker that has once counted all members deletes the queue, even if it then reads fewer."""
     group, members = a_group(4)
     for uuid in members[:3]:
@@ -400,7 +400,7 @@ def test_who_is_last_is_seen_by_nobody_else(backend: AMQPBackend, go: GoSide) ->
     assert not any(seen)
 
 
-def test_who_crosses_with_go_leaves_it_to_go(backend: AMQPBackend, go: GoSide) -> None:
+def test_a_worker_that_crosses_with_go_leaves_the_group_to_go(backend: AMQPBackend, go: GoSide) -> None:
     group, members = a_group(4)
     for uuid in members[:2]:
         go.set(success(uuid), group)
@@ -419,7 +419,7 @@ def test_who_crosses_with_go_leaves_it_to_go(backend: AMQPBackend, go: GoSide) -
     assert backend.gather(group, 4, members[2], False) is False
 
 
-def test_who_looks_leaves_it_to_go_as_well(backend: AMQPBackend, go: GoSide) -> None:
+def test_a_redelivered_member_leaves_the_group_to_go_as_well(backend: AMQPBackend, go: GoSide) -> None:
     """A redelivered member's look would hide the others between Go's two counts."""
     group, members = a_group(2)
     for uuid in members:

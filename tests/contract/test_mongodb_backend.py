@@ -305,7 +305,7 @@ class TestMongoBackend(BackendContract):
 
     # -- the trigger
 
-    def test_who_took_the_trigger_is_recorded(self, backend: Backend, database: Database) -> None:
+    def test_the_member_that_took_the_trigger_is_recorded(self, backend: Backend, database: Database) -> None:
         meta = self.group(backend, 1)
         assert backend.trigger(meta.GroupUUID, "task_a") is True
         assert database.group_metas.find_one({"_id": meta.GroupUUID})["triggered_by"] == "task_a"
@@ -525,7 +525,7 @@ def test_a_right_login_is_nowhere_shown(mongodb_url: str, caplog: pytest.LogCapt
     assert "p%40ss" not in shown
 
 
-def test_who_may_only_read_and_write_gets_no_index_and_works(
+def test_a_user_who_may_only_read_and_write_gets_no_index_and_works(
     make_mongodb: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_mongodb(user="admin", password="secret")
@@ -587,7 +587,7 @@ def test_bad_urls(url: str, why: str) -> None:
         ("mongodb://host/?w=1", "machinery", False),
     ],
 )
-def test_who_takes_the_path_for_the_database_is_told(
+def test_a_database_in_the_path_is_reported(
     url: str, setting: str, told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_url(url, expire=60, options={"mongodb": MongoDBConfig(database=setting)}).close()

@@ -134,7 +134,7 @@ class TestOutbox(InCluster):
         assert here.verbs.pending(elsewhere) == [b"after x", b"after y"]
         assert client.hlen(outbox(queue)) == 0
 
-    def test_whoever_reads_the_queue_looks(
+    def test_any_reader_of_the_queue_looks_into_the_outbox(
         self,
         tap: OpenTap,
         queue: str,

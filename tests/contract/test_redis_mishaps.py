@@ -144,7 +144,7 @@ class TestOtherTypes(Mishaps):
         assert here.verbs.dead_letters(queue) == []
         assert message.delivery.id in here.channel.unacked.open
 
-    def test_who_lost_the_lease_buries_nothing(
+    def test_a_worker_that_lost_its_lease_writes_no_dead_letter(
         self, here: Tap, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         client.set("no_list", "x")
@@ -649,7 +649,7 @@ class TestNames(Mishaps):
         assert still_after(60) == pytest.approx(0.3), "time without a connection does not count"
         assert still_after(60) == pytest.approx(0.5), "nor does a long pause between two looks"
 
-    def test_what_one_has_watched_another_goes_on_with(
+    def test_a_second_reaper_goes_on_with_the_silence_that_the_first_has_seen(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         tap().publish(queue, b"x")

@@ -35,7 +35,7 @@ class TestLock(LockContract):
     def open_lock(self, place: Place) -> Callable[[], Lock]:
         return lambda: open_url(place.url, settings=place.settings)
 
-    def test_who_is_refused_today_gets_it_tomorrow(self, lock: Lock, claim: Claim) -> None:
+    def test_a_scheduler_that_lost_one_run_can_win_the_next(self, lock: Lock, claim: Claim) -> None:
         """Over one connection that lasts."""
         assert lock.take(claim) is True
         assert lock.take(replace(claim, holder="two")) is False

@@ -270,7 +270,7 @@ def test_a_plugin_opens_its_scheme_beside_memory(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("scheme", ["redis", "amqp"])
-def test_who_cannot_connect_hears_of_it_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_connection_raises_at_once(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """kombu's own connection would sleep for two seconds first."""
     monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: pytest.fail(f"sleeps {seconds} s"))
     connection = open_connection(f"{scheme}://127.0.0.1:{free_port()}/")

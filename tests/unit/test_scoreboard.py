@@ -93,7 +93,7 @@ def test_what_a_process_wrote_outlives_it(
     assert 0 < board.deadline - time.monotonic() <= 60
 
 
-def test_who_lives_leaves_no_evidence(board: Scoreboard) -> None:
+def test_a_live_process_leaves_no_evidence(board: Scoreboard) -> None:
     assert crash_report(b"here:1:abc") is None
     assert crash_report(b"somebody else") is None
 
@@ -219,7 +219,7 @@ def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.
             each.kill()
 
 
-def test_sweeping_takes_what_has_been_nobody_s_for_a_day(
+def test_sweeping_removes_boards_without_a_process_after_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / f"gearmesh-{os.getuid()}"

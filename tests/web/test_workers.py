@@ -62,7 +62,7 @@ def answering(redis_url: str) -> Iterator[tuple[App, Answering]]:
         worker.line.close()
 
 
-def test_what_a_worker_says_is_text(show: Show, answering: tuple[App, Answering]) -> None:
+def test_texts_of_a_worker_are_escaped(show: Show, answering: tuple[App, Answering]) -> None:
     app, _ = answering
     text = show(app).get("/workers").text
     for part in ("w1", "1,234 succeeded", "gearmesh 0.1.0", "&lt;script&gt;t&lt;/script&gt;", "&lt;i&gt;x"):

@@ -200,7 +200,7 @@ def test_event_loops_come_and_go(add: Any, broker: Gate) -> None:
     assert sorted(broker.sent()) == list(range(11))
 
 
-async def test_what_others_see_to_goes_on_in_a_thread(add: Any, broker: Gate) -> None:
+async def test_blocking_hooks_run_in_a_thread(add: Any, broker: Gate) -> None:
     """Hooks may block, and so may the request to the backend that ``unique_for`` makes."""
     threads: list[int] = []
     add.app.before_publish(lambda sig: threads.append(threading.get_ident()))

@@ -153,7 +153,7 @@ def test_what_cannot_be_sent(app: App, tasks: Any) -> None:
     assert app.periodics.entries == {}
 
 
-def test_who_watches_hears_of_new_entries(app: App, tasks: Any) -> None:
+def test_a_watcher_gets_new_entries(app: App, tasks: Any) -> None:
     heard: list[str] = []
     stop = app.periodics.watch(lambda: heard.append("new"))
     app.periodic("@daily", tasks.add.s(1, 2), name="a")

@@ -77,7 +77,7 @@ def option(words: list[str], name: str) -> float:
     return float(joined[joined.index(name) + 1])
 
 
-def test_whoever_stops_a_worker_waits_longer_than_it_may_take() -> None:
+def test_service_managers_wait_longer_than_a_worker_may_take_to_stop() -> None:
     service = unit(DEPLOY / "systemd/gearmesh-worker@.service")["Service"]
     grace = option(shlex.split(service["ExecStart"]), "--grace")
     assert float(service["TimeoutStopSec"]) > grace + STOP_DELAY_S

@@ -151,7 +151,7 @@ def test_a_worker_of_processes(launch: Launch, project: Path, redis_url: str, fr
     assert worker.end() == 0
 
 
-def test_what_silent_workers_held_is_counted(
+def test_messages_of_silent_workers_are_counted(
     launch: Launch, project: Path, redis_url: str, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker takes three messages and sends no heartbeat: this one returns them, and counts them once."""

@@ -523,7 +523,7 @@ class Metas:
         return self.metas.get(uuid)
 
 
-def test_a_chords_member_names_its_group_and_brings_who_is_next_in_it() -> None:
+def test_a_chords_member_names_its_group_and_brings_the_next_member() -> None:
     metas = Metas(a=100, b=3)
     client: Any = Recorder()
     commits = [member("a", 100), settle(), member("b", 3), member("a", 100)]

@@ -263,7 +263,7 @@ def test_a_complete_group_is_fired_at_once(desk: Desk) -> None:
     assert desk.jobs == {}
 
 
-def test_a_busy_chord_is_tried_again_and_holds_nobody_up(redis_desk: Desk, redis_url: str) -> None:
+def test_a_busy_chord_is_tried_again_and_delays_no_other_task(redis_desk: Desk, redis_url: str) -> None:
     desk = redis_desk
     member, *others = desk.hold(6)
     desk.backend.create_group(GroupMeta(GroupUUID="group_1", TaskUUIDs=(member.sig.UUID,)))

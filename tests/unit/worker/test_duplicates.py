@@ -81,7 +81,7 @@ def test_a_copy_waits_twice_as_long_each_turn(
     assert len(waits) > 1, "two copies do not look at the same moment"
 
 
-def test_who_waits_begins_once_its_time_has_come(duplicates: DuplicateHold, held: MakeJob) -> None:
+def test_a_duplicate_begins_when_its_wait_is_over(duplicates: DuplicateHold, held: MakeJob) -> None:
     early, late = held("early", duplicate_attempt=1), held("late", duplicate_attempt=1)
     duplicates.add(early, BODY, PASSED)
     duplicates.add(late, BODY, time.monotonic() + 100)

@@ -186,7 +186,7 @@ def test_a_call_gets_one_exception(
     assert sent == [SoftLimitExceeded, None] * 2, "each call gets one, which is taken back"
 
 
-def test_who_does_not_run_is_not_interrupted(app: App, calls: list[str], make_job: Any) -> None:
+def test_a_task_that_does_not_run_is_not_interrupted(app: App, calls: list[str], make_job: Any) -> None:
     slot = InterruptibleThread()
     assert not slot.interrupt(make_job("spins"), SoftLimitExceeded)
     assert slot.call(make_job("spins"), lambda: 7, []) == 7

@@ -120,7 +120,9 @@ def test_the_first_is_seen_at_once_and_the_last_without_an_end() -> None:
     board.close()
 
 
-def test_a_backend_that_is_away_holds_nobody_up(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_written_again_after_the_backend_was_unreachable(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     backend = Writes()
     backend.away = True
     board = ProgressBoard(backend)

@@ -107,7 +107,7 @@ def test_it_ends_and_is_forgotten() -> None:
     service.close()
 
 
-def test_who_watches_is_told_once(url: str) -> None:
+def test_a_watcher_gets_each_revocation_once(url: str) -> None:
     service = Revocations(open_backend(url, expire=60))
     told: list[set[str]] = []
 

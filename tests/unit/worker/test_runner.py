@@ -412,7 +412,7 @@ def test_a_result_of_last_time_is_not_that_of_what_follows(
         *((turn, state, "ack") for turn in (1, 5) for state in ("", PENDING)),
     ],
 )
-def test_a_possible_second_copy_waits_for_who_is_at_it(
+def test_a_possible_duplicate_waits_while_the_task_may_run(
     duplicate_attempt: int, lost: bool, state: str, how: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """It waits for a limited time: the state may be its own, or that of a dead worker."""
