@@ -141,7 +141,7 @@ def test_a_second_sigterm_ends_all_children_now(site: Site, rough: Rough) -> Non
         node.signal(signal.SIGTERM)
         eventually(lambda: not node.running, 20)
         assert node.code == 0
-    assert site.broker.llen("machinery_tasks") == 3, "all are there again"
+    assert site.broker.llen("machinery_tasks") == 3, "the queue has all messages again"
 
 
 def test_a_broker_that_is_away_ends_nobody(durable_site: Site, tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def test_a_second_sigterm_loses_nothing(site: Site) -> None:
     report = account(site, sent)
     assert not report.lost
     assert not report.stuck
-    assert len(report.doubled) <= 4, "only what ran"
+    assert len(report.doubled) <= 4, "only running tasks ran twice"
     assert begun <= 8

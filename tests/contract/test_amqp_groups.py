@@ -151,7 +151,7 @@ def test_a_worker_gathers_again_after_a_lost_connection(
     with pytest.raises(backend.connection_errors):
         backend.trigger(group, members[0])
     assert backend.gathered(group, members[0]) is None
-    assert eventually(lambda: triggered(backend, group, members[0])), "it gathers anew"
+    assert eventually(lambda: triggered(backend, group, members[0])), "the backend gathers the members again"
     assert backend.gathered(group, members[0]) == [success(uuid) for uuid in members]
     rabbitmq_server.close_connections()
     other = open_amqp()
@@ -344,7 +344,7 @@ def test_a_worker_that_holds_the_members_is_not_disturbed(backend: AMQPBackend, 
         other.counted(group, "task_other", True)
     backend.close()  # as if its process had died
     assert eventually(lambda: not_busy(other, group, members[0]))
-    assert other.counted(group, members[0], True) is False, "it ended with its process"
+    assert other.counted(group, members[0], True) is False, "the claim ended with its process"
     assert other.gather(group, 1, members[0], True, success(members[0])) is True
 
 

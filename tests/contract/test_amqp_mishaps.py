@@ -108,7 +108,7 @@ def test_what_runs_when_a_worker_stops_is_finished_and_acknowledged(counted: Cou
 
         worker._wait_for_tasks = wait_for_tasks  # type: ignore[method-assign]
     assert (result.state, counted.runs) == ("SUCCESS", {"x": 1})
-    assert waiting(amqp_url) == 1, "it went back"
+    assert waiting(amqp_url) == 1, "the message is back in the queue"
     with at_work(counted.app):
         assert waiting_one.get(timeout=10) == "not begun"
     assert waiting(amqp_url) == 0

@@ -129,7 +129,7 @@ class TestSilence(TransportFixtures):
         holder = tap(queue, prefetch=2)
         holder.take(1)
         threading.Timer(0.2, holder.channel.return_unacked).start()
-        assert holder.bodies(1) == [signature(queue, 1)], "it comes back within one wait"
+        assert holder.bodies(1) == [signature(queue, 1)], "the message comes back within one wait"
 
 
 class TestQueuesOfManyKinds(TransportFixtures):

@@ -106,7 +106,7 @@ def test_a_group(place: Place, form: str) -> None:
     assert backend.finished(meta)
     assert backend.trigger("g", "t")
     assert not backend.trigger("g", "u")
-    assert backend.trigger("g", "t"), "it had won"
+    assert backend.trigger("g", "t"), "this member had the trigger"
 
 
 @pytest.mark.parametrize("form", STATES)

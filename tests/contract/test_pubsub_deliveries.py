@@ -328,7 +328,7 @@ def test_a_consumer_that_connects_again_has_one_thread_for_its_leases(project: P
         assert keepers() <= before + 1
     assert len(record.held) == 3, "they stay unacked over the connections"
     here = tap_of(project, unacked=record)
-    assert here.verbs.recover("me", ["tasks"]) == 0, "this record is none of the process's"
+    assert here.verbs.recover("me", ["tasks"]) == 0, "this record belongs to another process"
     here.close()
     record.keeper.stop()
 

@@ -464,7 +464,7 @@ class TestControl:
             replies = mailbox.multi_call("add", {"x": n, "y": 1}, timeout=60, limit=3)
             answers = {name: answer for reply in replies for name, answer in reply.items()}
             assert answers == {name: {"sum": n + 1, "by": name} for name in "abc"}
-        assert time.monotonic() - began < 60, "it ends with the last reply"
+        assert time.monotonic() - began < 60, "the wait ends with the last reply"
         (reply,) = mailbox.call(["b"], "add", {"x": 1, "y": 1}, timeout=60)
         assert reply == {"b": {"sum": 2, "by": "b"}}
         (reply,) = mailbox.call(["c"], "nosuch", timeout=60)
@@ -531,7 +531,7 @@ class TestChannel:
             connection.drain_events(timeout=60)
         connection.release()
         assert len(seen) == 1
-        assert client.lrange(queue, 0, -1) == [b"x"], "it was never acknowledged"
+        assert client.lrange(queue, 0, -1) == [b"x"], "the message was never acknowledged"
 
     def test_what_was_fetched_for_a_canceled_consumer_goes_back_in_order(
         self, connect: Callable[..., kombu.Connection], client: redis.Redis, queue: str

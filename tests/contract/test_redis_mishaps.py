@@ -647,7 +647,7 @@ class TestNames(Mishaps):
         assert [still_after(0.1) for _ in range(4)] == pytest.approx([0.0, 0.1, 0.2, 0.3])
         here.channel.redis.connection.disconnect()
         assert still_after(60) == pytest.approx(0.3), "time without a connection does not count"
-        assert still_after(60) == pytest.approx(0.5), "nor does a long pause between two looks"
+        assert still_after(60) == pytest.approx(0.5), "a long pause between two looks does not count"
 
     def test_a_second_reaper_goes_on_with_the_silence_that_the_first_has_seen(
         self, tap: OpenTap, client: redis.Redis, queue: str
@@ -686,7 +686,7 @@ class TestNames(Mishaps):
         again = last.take(3)
         last.check_losses(again, 1, 1, 1)
         assert [message.delivery.crash_count for message in again] == [None, None, None], (
-            "it may have been killed from outside"
+            "the process may have been killed from outside"
         )
 
     def test_names_that_no_worker_has_are_passed_over(

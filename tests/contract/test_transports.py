@@ -159,7 +159,7 @@ class TestRedisTransport(TransportContract):
         supervisor.verbs.recover("dead", [queue], crashed=True)
         assert (supervisor.channel.count(queue).consumers, supervisor.channel.count(queue).silent) == (1, 1)
         supervisor.verbs.heartbeat("dead", [queue])
-        assert supervisor.channel.count(queue).silent == 0, "it was alive"
+        assert supervisor.channel.count(queue).silent == 0, "the consumer was alive"
 
     def test_consumers_that_miss_their_heartbeats_are_counted_apart(self, tap: OpenTap, queue: str) -> None:
         mute = tap(queue, lease=1.0)

@@ -164,5 +164,7 @@ def test_chords_of_two_kinds_of_workers_fire_once(
         )
         assert came, f"{CHORDS - len(bodies)} chords did not fire"
         bodies += [each["Body"] for each in came]
-    assert not boto.receive_message(QueueUrl=urls[1], WaitTimeSeconds=1).get("Messages"), "one fired twice"
+    assert not boto.receive_message(QueueUrl=urls[1], WaitTimeSeconds=1).get("Messages"), (
+        "a chord sent its callback twice"
+    )
     assert len(set(bodies)) == CHORDS

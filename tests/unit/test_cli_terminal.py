@@ -128,7 +128,7 @@ def test_a_group_is_waited_for(app: App, tmp_path: Path) -> None:
     assert "2/3 tasks" in screen.text
     gate.touch()
     done = CliRunner().invoke(main, command)
-    assert done.exit_code == 1, "one has failed"
+    assert done.exit_code == 1, "one task has failed"
     assert f"{result.uuid}: 3 members: 1 FAILURE, 2 SUCCESS" in done.stdout
 
 

@@ -83,7 +83,7 @@ def test_gearmesh_logs_after_the_module_has_configured_logging(tmp_path: Path) -
     others = logging.getLogger("somebody.else")
     load_app("loaded_shop")
     assert not log.disabled
-    assert others.disabled, "that is for the module to decide"
+    assert others.disabled, "the module decides about its own loggers"
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_sweeping_removes_boards_without_a_process_after_a_day(
     for path in folder.iterdir():
         os.utime(path, (1, 1))  # a mapped file's times say little
     sweep()
-    assert crash_report(b"left") is not None, "it was first found now"
+    assert crash_report(b"left") is not None, "the sweep has found the board only now"
     now = time.time_ns()
     monkeypatch.setattr(time, "time_ns", lambda: now + int((boards.DEAD_SCOREBOARD_TTL_S - 10) * 1e9))
     sweep()

@@ -225,7 +225,7 @@ def test_memcached_is_told_from_another_on_its_port(make_memcached: Callable[...
         server.pid  # noqa: B018
     server.start()
     with closing(Client(("127.0.0.1", server.port))) as client:
-        assert client.get("k") is None, "it keeps nothing"
+        assert client.get("k") is None, "the server keeps nothing"
     with pytest.raises(RuntimeError, match=f"did not start on port {server.port}"):
         make_memcached(port=server.port, timeout=1)
 

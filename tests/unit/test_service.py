@@ -44,7 +44,7 @@ def test_a_second_start_or_stop_does_nothing() -> None:
 def test_a_service_that_was_stopped_before_its_start_never_runs() -> None:
     runs: list[int] = []
     service = Service("mine", lambda: runs.append(1))
-    assert service.join(10), "it does not run"
+    assert service.join(10), "the service does not run"
     assert service.stop(10)
     service.start()
     assert service.join(10)
@@ -71,4 +71,4 @@ def test_the_thread_itself_may_stop_its_service() -> None:
     service = Service("mine", run)
     service.start()
     assert service.join(10)
-    assert ended == [False], "it runs still"
+    assert ended == [False], "the service still runs"

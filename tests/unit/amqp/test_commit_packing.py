@@ -182,7 +182,7 @@ def test_messages_are_published_in_the_order_of_the_commits(engine: Engine, brok
         OutgoingMessage("machinery_exchange", "machinery_task", b"2", priority=5, queue=default),
         OutgoingMessage("machinery_exchange", "mail", b"3", queue=mail),
     ]
-    assert len(broker.of("publish")) == 1, "all of it is one batch"
+    assert len(broker.of("publish")) == 1, "all messages are in one batch"
     assert broker.declared == ["mail", "machinery_tasks"], "each queue once"
 
 
@@ -440,7 +440,7 @@ def test_a_message_that_was_lost_with_its_consumer_says_so_at_the_tail(
     held.recorded = True
     engine.commit([settle(held, "tail")])
     assert broker.published[0].headers == {"x-gearmesh-lost": True}
-    assert broker.of("clear") == [], "it has not run to its end"
+    assert broker.of("clear") == [], "the task has not run to its end"
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_a_body_in_several_frames_is_complete_with_the_last() -> None:
     assert reader.delivery(BODY, 1, b"ef") == ReceivedMessage(
         Delivered("t.1", 9, True, "", "jobs"), b"\x80\0\4text", b"abcdef"
     )
-    assert reader.delivery(BODY, 1, b"gh") is None, "it belongs to no delivery"
+    assert reader.delivery(BODY, 1, b"gh") is None, "the body belongs to no delivery"
 
 
 def test_an_empty_body_has_no_frame_of_its_own() -> None:
@@ -222,7 +222,7 @@ def test_a_closed_channel_leaves_nothing_of_a_delivery_behind() -> None:
     reader.drop(5)
     assert reader.delivery(BODY, 1, b"cd") is None
     whole = reader.delivery(BODY, 2, b"cd")
-    assert isinstance(whole, ReceivedMessage), "the other channel's goes on"
+    assert isinstance(whole, ReceivedMessage), "the delivery of the other channel goes on"
     # The channel is opened again under its number.
     frames = [(METHOD, 1, deliver("t.2", 1)), (HEADER, 1, content_header(1)), (BODY, 1, b"x")]
     ((_, whole),) = deliveries(reader, frames)

@@ -144,7 +144,7 @@ def test_small_changes_wait_for_a_moment(consumers: Consumers, clock: Clock) -> 
     assert consumers.live == {"t.2": 5}
     subscription.settled("t.1")
     subscription.adjust(10)
-    assert consumers.live == {"t.2": 5}, "one of ten is not worth a consumer yet"
+    assert consumers.live == {"t.2": 5}, "for one message of ten no consumer is started yet"
     assert subscription.room(10) == 1
     clock.now += ADJUST_INTERVAL_S
     subscription.adjust(10)

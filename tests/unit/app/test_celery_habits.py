@@ -171,7 +171,7 @@ def test_more_arguments_stand_in_front(app: App) -> None:
     part = seen.s("mine")
     assert part("here") == ["here", "mine"]
     assert part.clone(("more",)).args == ("more", "mine")
-    assert part.args == ("mine",), "it has not changed"
+    assert part.args == ("mine",), "the partial signature has not changed"
     with Worker(app, concurrency=4):
         assert part.delay("in front").get(timeout=10) == ["in front", "mine"]
         assert part.apply_async(("in front",)).get(timeout=10) == ["in front", "mine"]

@@ -134,7 +134,7 @@ def test_after_another_error_each_goes_on_by_itself(together: Together, broker: 
     assert [type(error) for error in errors] == [PublishError]
     assert "no sevens" in str(errors[0])
     assert "task 'add'" in str(errors[0])
-    assert "messages" not in str(errors[0]), "it is about one call"
+    assert "messages" not in str(errors[0]), "the error names one call only"
 
 
 def test_each_has_its_own_time(url: str, broker: Gate) -> None:

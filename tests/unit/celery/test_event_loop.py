@@ -117,7 +117,7 @@ def test_the_loop_ticks_when_a_channel_has_work(connection: Connection, loop: Lo
     (first,) = loop.timers
     assert first.delay == pytest.approx(10, abs=1)
     membership.tick()
-    assert loop.timers == [first], "it is armed already"
+    assert loop.timers == [first], "the timer is set already"
     connection.channel.due_at -= 5
     membership.tick()
     assert first.cancelled

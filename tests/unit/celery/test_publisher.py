@@ -45,7 +45,7 @@ def test_a_call_is_a_signature_with_its_pending_state(app: Celery) -> None:
         assert state is not None
         assert (state.State, state.TaskName) == (PENDING, "add")
         assert channel.tasks.bridge is bridge_of(app)
-        assert channel.tasks is channel.tasks, "one publisher a channel"
+        assert channel.tasks is channel.tasks, "each channel has one publisher"
 
 
 def test_a_call_without_a_result_has_no_state(app: Celery) -> None:

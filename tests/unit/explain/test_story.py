@@ -103,7 +103,7 @@ def test_a_waiting_task(app: App) -> None:
     assert "Its message waits in queue machinery_tasks, behind 1 message; 0 gearmesh workers" in told
     assert "No gearmesh worker consumes queue machinery_tasks" in told
     assert "behind 0 messages" in story(app, first.uuid)
-    assert "members" not in told, "it is in no group"
+    assert "members" not in told, "the task is in no group"
 
 
 def test_the_beginning_of_a_uuid(app: App) -> None:

@@ -357,7 +357,9 @@ def test_dead_letters_are_taken_once(retry: bool, expected: list[bytes]) -> None
     ids = [hashlib.sha1(b"x").hexdigest(), "unknown"]
     assert [broker.take_dead("q", ids, retry=retry) for _ in range(2)] == [1, 0]
     assert waiting(queue) == expected
-    assert all((message.losses, message.crash_count) == (0, None) for message in queue), "it begins anew"
+    assert all((message.losses, message.crash_count) == (0, None) for message in queue), (
+        "the counts begin anew"
+    )
     assert [letter.body for letter in broker.dead_letters("q")] == [b"y"]
 
 
@@ -381,7 +383,7 @@ def test_heartbeats_count_for_known_consumers_and_end_with_them() -> None:
     broker.heartbeat("c", ["q"])
     assert broker.queue("q").heartbeats["c"] > before
     broker.leave("c")
-    assert broker.count("q").consumers == 1, "it still holds a message"
+    assert broker.count("q").consumers == 1, "the consumer still holds a message"
     broker.commit([settle(delivery)])
     broker.leave("c")
     assert broker.count("q").consumers == 0
@@ -397,7 +399,7 @@ def test_a_consumer_is_dead_a_lease_after_its_last_heartbeat(monkeypatch: pytest
     now = 109.0
     assert broker.reap("me", ["q"], 10.0) == 1.0
     broker.heartbeat("other", ["q"])
-    assert broker.reap("me", ["q"], 10.0) == 10.0, "it lives"
+    assert broker.reap("me", ["q"], 10.0) == 10.0, "the consumer lives"
     now = 119.0
     assert broker.reap("me", ["q"], 10.0) == inf
     assert broker.pending("q") == [b"0"]

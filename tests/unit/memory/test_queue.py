@@ -55,7 +55,7 @@ def test_an_unknown_task_goes_to_the_tail_once_and_is_then_parked_ever_longer() 
         assert due is not None
         pauses.append(round(due - now, 3))
         assert queue.return_parked(due - 0.001) == due
-        assert queue.take() is None, "not yet"
+        assert queue.take() is None, "the message is not due yet"
         assert queue.return_parked(due) is None
         assert queue.take() is message
         now = due

@@ -152,7 +152,7 @@ def test_a_batch_goes_into_each_slot_once() -> None:
     assert marks == sorted(set(marks))
     assert [call.token for call in sends] == [sends[0].token] * 2
     assert sends[0].place < sends[1].place
-    assert sends[0].more == (86_400_000,), "it is remembered for a day"
+    assert sends[0].more == (86_400_000,), "the server remembers it for a day"
     producer = marks[0].decode().rpartition(".")[0]
     assert sends[0].token == b"gearmesh:{b}:sent:" + producer.encode()
 
@@ -193,7 +193,7 @@ def test_after_trouble_the_producer_has_another_name_and_looks_again() -> None:
     with pytest.raises(RedisConnectionError):
         one.commit(client, [settled("a", Publish("b", b"lost"))])
     mark = client.calls[0].more[2]
-    assert not client.other, "it stays in the outbox"
+    assert not client.other, "the message stays in the outbox"
     client.boxes = {outbox("a"): {mark: msgpack.packb([("b", b"lost", "")], use_bin_type=False)}}
     one.commit(client, [settled("a", Publish("b", b"next"))])
     assert bodies(client.entries) == [b"lost", b"lost", b"next"], "tried, tried again, and then the new one"

@@ -542,7 +542,7 @@ def test_the_window_goes_on_behind_the_members_known_to_be_final() -> None:
     one = script(groups=metas.groups)
     for _ in range(3):
         one.commit(client, [member("a", 100)], atomic=True)
-    assert [call.groups[0][2] for call in client.calls] == [0, 40, 40], "it never goes back"
+    assert [call.groups[0][2] for call in client.calls] == [0, 40, 40], "the window never goes back"
     assert client.calls[1].groups[0][3][0] == b"a40"
     assert metas.loaded == ["a"], "the group's members are read once"
 

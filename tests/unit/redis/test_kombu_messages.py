@@ -66,7 +66,7 @@ def test_a_signature_s_body_is_the_very_bytes_of_the_item() -> None:
 def test_an_envelope_of_kombu_s_is_a_message_of_kombu_s() -> None:
     message = received(dumps(envelope()).encode())
     assert (message.body, message.content_type, message.headers) == (b"aGk=", "text/plain", {"who": "me"})
-    assert message.delivery_tag == 7, "it is settled by the number under which it was fetched"
+    assert message.delivery_tag == 7, "the tag is the number under which the message was fetched"
     assert message.delivery is not None
 
 

@@ -432,7 +432,7 @@ def test_looks_at_many_states_take_a_small_part_of_the_time_while_ends_are_annou
     looker._look_s, looker._announced = 0.004, True
     assert looker._next_pause(handle, 0.0) == pytest.approx(0.08)
     looker._look_s = 60.0
-    assert looker._next_pause(handle, 0.0) == 0.5, "one that comes unannounced is found soon"
+    assert looker._next_pause(handle, 0.0) == 0.5, "a result without an announcement is found soon"
     looker._announced = False
     assert looker._next_pause(handle, 0.0) == pytest.approx(0.001)
 

@@ -112,7 +112,9 @@ def test_deduplication_ids() -> None:
     assert deduplication_id(first) == "task_1"
     again = deduplication_id(retry, retry_of="task_1")
     assert again not in ("task_1", deduplication_id(first, retry_of="task_1"))
-    assert deduplication_id(b'{"UUID":"task_2"}', retry_of="task_1") == "task_2", "it follows task_1"
+    assert deduplication_id(b'{"UUID":"task_2"}', retry_of="task_1") == "task_2", (
+        "the message is a follow-up of task_1"
+    )
 
 
 def test_a_fifo_queue_needs_a_group() -> None:

@@ -63,4 +63,4 @@ def test_it_compiles(tmp_path: Path) -> None:
     gofmt = Path(go).with_name("gofmt")
     if gofmt.exists():  # the wheel of Go may have none
         shown = subprocess.run([gofmt, "-l", "."], cwd=tmp_path, capture_output=True, text=True)
-        assert shown.stdout == "", "not as gofmt writes it"
+        assert shown.stdout == "", "gofmt would change the code"

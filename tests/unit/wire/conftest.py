@@ -1,8 +1,8 @@
 """Golden files: recordings made by Go, replayed case by case.
 
 A test marked ``@pytest.mark.golden("file.jsonl")`` runs once for each line (or list element) of the
-file, as ``case``. How many ran is reported at the end, and a whole run in which any was left out
-fails (see ``tests/account.py``).
+file, as ``case``. The run reports the number of cases at its end, and a whole run fails if it left
+out a case (see ``tests/account.py``).
 """
 
 from __future__ import annotations

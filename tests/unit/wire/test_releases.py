@@ -198,7 +198,7 @@ def test_the_doctor_names_tasks_and_faults() -> None:
     notes = [each.text for each in found if each.about == "Machinery v1.6.6" and each.level == "note"]
     assert any("drops priority" in text for text in notes)
     assert any("rejects a redelivered message" in text for text in notes)
-    assert not any("concurrency + 1" in text for text in notes), "that is Redis's"
+    assert not any("concurrency + 1" in text for text in notes), "this note is for Redis only"
     (newest,) = [each.text for each in found if each.about == "Machinery v2.0.16"]
     assert "retries of a Go worker" in newest
     with App("redis://localhost", machinery_release="v1.10.8,v2.0.13") as app:

@@ -206,7 +206,7 @@ def test_a_long_task_is_visible_as_started(desk: Desk) -> None:
     assert 0.05 <= time.monotonic() - began < 20, "not before it has been true for 50 ms"
     time.sleep(0.1)
     assert desk.recorder.words(job.sig.UUID) == [STARTED], "once"
-    assert desk.jobs == {job.delivery.id: job}, "it is held still"
+    assert desk.jobs == {job.delivery.id: job}, "the worker still holds the message"
     desk.done(job)
     assert desk.committer.drain(60)
     assert desk.recorder.words(job.sig.UUID) == [STARTED, SUCCESS]
@@ -326,7 +326,7 @@ def test_a_flush_is_repeated_on_a_new_connection(
     assert desk.jobs == {}
     assert "results and acknowledgements wait, a server is unreachable: cut" in caplog.text
     assert desk.stalls == [True, True, False], "nothing is begun meanwhile, and afterwards again"
-    assert "lease was lost" not in caplog.text, "it was the first attempt that had settled it"
+    assert "lease was lost" not in caplog.text, "the first attempt had settled the message"
 
 
 def test_a_lost_lease_is_said(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
@@ -354,7 +354,7 @@ def test_stop_while_the_server_is_away(desk: Desk) -> None:
     began = time.monotonic()
     desk.committer.stop(60)
     assert time.monotonic() - began < 30
-    assert desk.tap.verbs.recover(desk.tap.name, [QUEUE]) == 1, "it is held still"
+    assert desk.tap.verbs.recover(desk.tap.name, [QUEUE]) == 1, "the worker still holds the message"
 
 
 def test_stop_twice_and_before_start(url: str) -> None:

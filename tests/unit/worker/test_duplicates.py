@@ -87,7 +87,7 @@ def test_a_duplicate_begins_when_its_wait_is_over(duplicates: DuplicateHold, hel
     duplicates.add(late, BODY, time.monotonic() + 100)
     assert duplicates.begin(10) == [(early, BODY)]
     assert duplicates.ids == {late.delivery.id}
-    assert early.received_at > PASSED, "it has not waited for a slot"
+    assert early.received_at > PASSED, "the wait for the other copy does not count as a wait for a slot"
 
 
 def test_of_one_uuid_one_begins(duplicates: DuplicateHold, held: MakeJob, jobs: JobTable) -> None:

@@ -43,7 +43,7 @@ def test_a_death_that_cannot_be_settled_stops_no_heartbeats(
         heartbeater.died(death)
         try:
             eventually(lambda: death.settled, what="the death to be settled")
-            assert client.llen(QUEUE) == 1, "it goes back to its queue"
+            assert client.llen(QUEUE) == 1, "the message goes back to its queue"
             key = QueueKeys(QUEUE).consumers
 
             def beats() -> bytes | None:

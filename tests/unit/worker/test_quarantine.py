@@ -177,4 +177,4 @@ def test_only_a_likely_culprit_goes_behind_the_others(
     job = make_job("work")
     job.delivery = msgspec.structs.replace(job.delivery, crash_count=crash_count)
     assert quarantine.defers(job) is defers
-    assert not quarantine.defers(job), "it does so once in each process"
+    assert not quarantine.defers(job), "each process defers it once"

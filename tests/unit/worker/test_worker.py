@@ -132,7 +132,7 @@ def test_it_stops_before_it_starts(app: App) -> None:
     assert worker.stop()
     before = set(threading.enumerate())
     worker.run()
-    assert set(threading.enumerate()) == before, "it begins nothing that nobody would end"
+    assert set(threading.enumerate()) == before, "the worker starts no thread that would stay"
 
 
 def test_run_ends_with_stop(app: App) -> None:
@@ -387,7 +387,7 @@ def test_twins_do_not_run_side_by_side(
         began = time.monotonic()
         gate.open()
         eventually(lambda: not broker.channel.held(worker.consumer, [QUEUE]))
-        assert time.monotonic() - began < 30, "it waits for its twin, not for a time"
+        assert time.monotonic() - began < 30, "the second copy waits for the first, not for a fixed time"
     assert gate.began == ["x"], "the second copy finds the result"
     assert broker.names() == []
 
