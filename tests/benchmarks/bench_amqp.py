@@ -87,7 +87,7 @@ class AMQPBench:
         self.server.drop_vhost(vhost)
 
     def publish_together(self, processes: int) -> float:
-        """Of several processes, all together."""
+        """Return the rate of several processes together."""
         code = (
             "import sys; from bench_amqp import publish; from gearmesh import App\n"
             "app = App(broker=sys.argv[1], backend='null'); publish(app, 1000)\n"

@@ -71,7 +71,7 @@ class Contender:
         return [cls(name, found, command, url, count) for name, command in found.WORKERS.items()]
 
     def measure(self, client: redis.Redis) -> dict[str, float]:
-        """One turn: calls one by one, a backlog, round trips."""
+        """Measure one turn: calls one by one, a backlog, round trips."""
         calls = max(50, min(self._tasks // 4, 2000))
         self._ask("publish", 20)
         assert self._driver is not None

@@ -151,7 +151,7 @@ def _backend(request: pytest.FixtureRequest, kind: str, broker: str, store: str)
 def place(
     request: pytest.FixtureRequest, broker_of: Callable[[Way], tuple[str, str, str]]
 ) -> Iterator[Place]:
-    """One for the run, for each way."""
+    """The place for each way, shared by the whole run."""
     way: Way = request.param
     url, backend, store = broker_of(way)
     flags = ["-mode", "both", "-broker", url, "-backend", backend, "-queue", GO_QUEUE]
@@ -168,7 +168,7 @@ def place(
 
 @pytest.fixture
 def on_redis(place: Place) -> None:
-    """For tests that look into the broker."""
+    """The place on Redis, for tests that look into the broker."""
     if place.way.broker != "redis":
         pytest.skip("looks into Redis")
 

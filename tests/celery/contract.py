@@ -59,7 +59,7 @@ def make_contract_app(url: str, backend: str, queue: str, go_queue: str = "", re
 
 
 def _bound_tasks(app: Celery) -> None:
-    """Those that ask for more than their arguments, in Celery's way."""
+    """Register the tasks that need more than their arguments, in Celery's way."""
 
     @app.task(name="with_ctx", bind=True, shared=False)
     def with_ctx(self: Task, number: int) -> str:

@@ -87,7 +87,7 @@ class CeleryProcess:
         return [child.pid for child in psutil.Process(self.pid).children()]
 
     def log(self) -> str:
-        """All it has said."""
+        """Return the whole output of the process."""
         return Path(self._log.name).read_text("utf-8", "replace")
 
     def said(self, text: str, timeout: float = 60.0) -> None:

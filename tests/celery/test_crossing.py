@@ -331,7 +331,7 @@ def test_errbacks(place: Place, key: str, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "error"), [("fail", "oh"), ("broken", "ValueError: oh")])
 def test_a_task_of_go_s_as_errback(place: Place, name: str, error: str) -> None:
-    """It gets the text, as Go's OnError does."""
+    """The errback gets the error's text, as a task in Go's OnError does."""
     first, handler = place.task(name, "oh"), place.task("on_error", "own")
     handled = handler.freeze()
     first.link_error(handler)

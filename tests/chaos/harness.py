@@ -31,7 +31,7 @@ KEYS = QueueKeys(QUEUE)
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a task: in which process, and when by the machine's monotonic clock."""
+    """One run of a task: its process, and its time by the machine's monotonic clock."""
 
     pid: int
     at: float
@@ -158,7 +158,7 @@ class Site:
             print(f"--- {node.log.name}\n{node.tail(lines)}")
 
     def served(self, since: float, until: float) -> float:
-        """Of those seconds (monotonic), in how many the broker was there."""
+        """Return the number of those seconds (monotonic) in which the broker was reachable."""
         return until - since - sum(max(0.0, min(until, end) - max(since, start)) for start, end in self.away)
 
     def killed(self) -> dict[int, float]:

@@ -35,8 +35,8 @@ class Node:
         options: more words of the command line.
         backend: the URL of where states go; "": the broker.
         redis: settings of Redis connections; None: the defaults.
-        machine: a folder for its temporary files. Who shares it is on one machine as far as workers can see; "": this
-            one's.
+        machine: a folder for temporary files. Workers that share it take each other for processes of one machine;
+            "": the folder of this machine.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Node:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}.... the test: {text}\n")
 
     def signal(self, number: signal.Signals) -> None:
-        """To the supervisor."""
+        """Send a signal to the supervisor."""
         os.kill(self.pid, number)
 
     def freeze(self) -> None:

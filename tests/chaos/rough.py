@@ -35,7 +35,7 @@ class RoughNode(Node):
         return found
 
     def wait_for_children(self, count: int) -> list[psutil.Process]:
-        """All of them, once there are so many."""
+        """Wait until there are so many child processes, and return them."""
         return eventually(lambda: len(found := self.children()) == count and found, what=f"{count} children")  # type: ignore[return-value]
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ def deployment(
     make_sentinels: Callable[..., RedisSentinels],
     make_cluster: Callable[..., RedisCluster],
 ) -> Deployment:
-    """One whose master can die, and comes back as a replica: else too few are there to acknowledge."""
+    """A deployment whose master can die. It returns as a replica, as there would be too few to acknowledge writes."""
     if request.param != "cluster":
         replicas = 2 if request.param == "two-replicas" else 1
         group = make_sentinels(replicas=replicas)

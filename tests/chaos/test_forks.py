@@ -55,7 +55,7 @@ def test_a_forked_process_is_not_a_second_worker(site: Site, rough: Rough, pool:
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_signal_to_the_whole_process_group_lets_tasks_end(site: Site, rough: Rough, pool: str) -> None:
-    """As systemd's KillMode=control-group does: supervisor and children get it, and the supervisor passes it on."""
+    """Like systemd's KillMode=control-group, send it to supervisor and children; the supervisor also passes it on."""
     node = rough(pool, "--grace", "20", concurrency=2)
     site.ready(2 if pool == "processes" else 1)
     with App(site.url(), site.url()) as app:

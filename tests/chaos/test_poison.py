@@ -75,7 +75,7 @@ def test_a_task_that_eats_memory(site: Site, rough: Rough) -> None:
 
 
 def test_neighbours_are_cleared(site: Site, rough: Rough) -> None:
-    """They run beside it when it dies; then each runs alone and survives."""
+    """The neighbours run beside the task when its process dies; then each runs alone and survives."""
     rough("threads")
     with App(site.url(), site.url()) as app:
         work = remote_tasks(app)["work"]

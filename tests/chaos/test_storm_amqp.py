@@ -26,7 +26,7 @@ PATIENCE_S = 240.0
 
 
 class RabbitSite(CutSite):
-    """With RabbitMQ as the broker; states are in a Redis that no fault touches."""
+    """A site with RabbitMQ as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, rabbit: RabbitServer, counter: RedisServer) -> None:
         super().__init__(folder, rabbit, counter)
@@ -49,7 +49,7 @@ class RabbitSite(CutSite):
             return found
 
     def _sum(self, what: str) -> int:
-        """Of all queues that hold tasks."""
+        """Return the sum over all queues that hold tasks."""
         # All others of ours hold notes.
         return int(
             self.rabbit.evaluate(

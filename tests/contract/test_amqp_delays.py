@@ -62,7 +62,7 @@ class Bench:
     def send(
         self, *bodies: bytes, seconds: float = 0.2, key: str = "machinery_task", **settings: Any
     ) -> None:
-        """By a producer that is gone right afterwards."""
+        """Send by a producer that ends right afterwards."""
         tap = self.tap(**settings)
         tap.publish(key, *bodies, eta_ns=time.time_ns() + int(seconds * 1e9))
         tap.close()

@@ -178,7 +178,7 @@ def triggered(backend: AMQPBackend, group: str, by: str) -> bool:
 def test_the_last_state_is_kept_over_a_lost_connection(
     step: str, backend: AMQPBackend, rabbitmq_server: RabbitServer
 ) -> None:
-    """It was not added to the others, and is in this process alone."""
+    """The last state is not in the group's queue yet; only this process has it."""
     group, members = a_group(3)
     for uuid in members[:2]:
         assert add(backend, group, members, uuid) is False

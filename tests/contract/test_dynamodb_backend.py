@@ -232,7 +232,7 @@ class TestDynamoDBBackend(BackendContract):
     def test_32_members_complete_one_chord(
         self, open_backend: Callable[..., Backend], backend: Backend
     ) -> None:
-        """Each writes its result, sees if the group is complete, and takes the trigger if so: one does."""
+        """Each writes its result, checks if the group is complete, and tries to take the trigger: only one gets it."""
         backends = [open_backend() for _ in range(4)]
         meta = self.group(backend, 32)
 
@@ -313,7 +313,7 @@ def test_what_a_task_costs(dynamodb: Tables, requested: Tally) -> None:
 
 
 def test_waiting_asks_seldom(dynamodb: Tables, requested: Tally) -> None:
-    """Each read is paid."""
+    """DynamoDB bills each read."""
     names = {"task_states_table": dynamodb.config.task_states_table, "client": lambda: dynamodb.client}
     names["group_metas_table"] = dynamodb.config.group_metas_table
     with App("memory://" + uuid4().hex, dynamodb.url, dynamodb=names) as app:
@@ -327,7 +327,7 @@ def test_waiting_asks_seldom(dynamodb: Tables, requested: Tally) -> None:
 def test_unprocessed_items_are_asked_for_again(
     own: DynamoDBBackend, dynamodb: Tables, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As DynamoDB does where it throttles: a part of a batch, or all of it, is left."""
+    """A DynamoDB that throttles leaves a part of a batch, or all of it, unprocessed."""
     uuids = [f"task_{uuid4()}" for _ in range(60)]
     own.write([make_state(uuid) for uuid in uuids[:1]])
     turns = Tally()

@@ -130,7 +130,7 @@ def test_a_workflow_has_its_failures_type(app: App) -> None:
 
 
 def test_another_failure_under_the_same_id_has_no_type(app: App) -> None:
-    """As when a Go worker runs a call that was sent again."""
+    """A Go worker that runs a retried call leaves such a failure."""
     with Worker(app, concurrency=1):
         first = failure(app.tasks["find"].apply_async(("id",), uuid=f"task_{uuid4()}"))
     app.backend.write([TaskState(TaskUUID=first.uuid, State=FAILURE, Error="Go's words")])

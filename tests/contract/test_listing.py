@@ -43,7 +43,7 @@ def message(number: int) -> bytes:
 
 
 def walked(step: Any, count: int) -> list[Any]:
-    """All that a walk finds, and that it ends."""
+    """Return all states that a walk finds, and assert that it ends."""
     found: list[Any] = []
     cursor = ""
     for _ in range(1000):

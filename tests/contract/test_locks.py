@@ -147,7 +147,7 @@ class TestRedisLock(LockContract):
         lock.close()
 
     def test_two_processes(self, redis_url: str, claim: Claim) -> None:
-        """Each due moment has one winner, whichever process comes first to each."""
+        """Each due moment has one winner; either process may come first."""
         setup = json.dumps([redis_url, claim.key, claim.due_ns])
         racers = [
             subprocess.Popen(

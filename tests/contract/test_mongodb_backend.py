@@ -78,7 +78,7 @@ class TestMongoBackend(BackendContract):
     # -- stored documents
 
     def test_reading_creates_nothing(self, backend: MongoBackend, database: Database, uuid: str) -> None:
-        """To look at another program's states must begin no index in its database."""
+        """A read of another program's states must not create an index in its database."""
         assert backend.read([uuid]) == backend.reports([uuid]) == [None]
         assert backend.read_group(uuid) is None
         assert backend.walk_states(backend.walk_states("", 10)[0], 10) == ("", [])

@@ -149,7 +149,7 @@ def test_a_state_that_is_written_over(
 
 @pytest.mark.parametrize("text", ["", "no JSON", '{"State":7}', "[]"])
 def test_what_is_no_state_at_all(redis_url: str, text: str) -> None:
-    """It is written over, as ever; as a member's it is not final."""
+    """The backend overwrites such a value as any early state, and does not count it as a final state of a member."""
     backend = open_backend(redis_url, expire=60)
     meta = GroupMeta(GroupUUID="g", TaskUUIDs=("t", "u"))
     backend.create_group(meta)

@@ -103,7 +103,7 @@ def test_thousands_of_delayed_messages_are_in_nobodys_way(project: PubSubProject
 
 
 def test_a_delayed_message_outlives_a_dead_letter_policy(project: PubSubProject) -> None:
-    """Each look at it is a delivery, and Pub/Sub allows five here: the message is published anew before."""
+    """Each pull counts as a delivery, and Pub/Sub allows five here, so gearmesh publishes the message anew before."""
     project.queue("dead")
     policy = {"dead_letter_topic": project.addresses.topic("dead"), "max_delivery_attempts": 5}
     project.queue("tasks", dead_letter_policy=policy)

@@ -412,7 +412,7 @@ def test_broadcast_in_a_cluster(cluster_url: str) -> None:
 
 
 def test_replicas_in_a_cluster(make_cluster: Callable[..., RedisCluster]) -> None:
-    """Without replicas nothing counts as done that waits for one."""
+    """Without replicas, a write that waits for one never counts as done."""
     cluster = make_cluster(replicas=0)
     options = {"redis": RedisConfig(replicas_ack=1, replicas_ack_timeout=0.05)}
     with open_connection(cluster.url, options=options) as connection:

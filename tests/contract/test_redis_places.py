@@ -36,7 +36,7 @@ class TestLock(LockContract):
         return lambda: open_url(place.url, settings=place.settings)
 
     def test_a_scheduler_that_lost_one_run_can_win_the_next(self, lock: Lock, claim: Claim) -> None:
-        """Over one connection that lasts."""
+        """All claims go over one connection."""
         assert lock.take(claim) is True
         assert lock.take(replace(claim, holder="two")) is False
         assert lock.fired(claim.key) == claim.due_ns

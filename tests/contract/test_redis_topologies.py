@@ -354,7 +354,7 @@ class TestMistakes:
             assert type(connection.channel()).__name__ == "ClusterChannel"
 
     def test_a_database_of_a_cluster(self, redis_cluster: RedisCluster) -> None:
-        """It has none; Go does not look at the number either."""
+        """A cluster has no numbered databases; Go ignores the number, too."""
         place = Place(f"{redis_cluster.url}/3")
         with place.connect() as connection:
             assert connection.channel().pending("q") == []

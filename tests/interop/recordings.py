@@ -161,7 +161,7 @@ def load(path: Path) -> Recording:
 
 
 def all_recordings() -> Iterator[Recording]:
-    """Those with commands, by name."""
+    """Return the recordings with commands, by name."""
     for path in sorted(GOLDEN.glob("*.json")):
         if "redis_commands" in json.loads(path.read_text()):
             yield load(path)

@@ -80,7 +80,7 @@ def both_in_one(fresh_vhost: Callable[[], str]) -> Iterator[Callable[..., PeerPr
 
 @pytest.mark.parametrize("scenario", TABLE, ids=ids)
 def test_with_results_in_memory(scenario: Scenario, both_in_one: Callable[..., PeerProcess]) -> None:
-    """One process is all there can be."""
+    """Results in memory work in a single process only."""
     run = Run(f"own-{uuid.uuid4().hex[:8]}" if scenario.worker is not None else "machinery_tasks")
     own = () if scenario.worker is None else ("-queue", "{queue}", *scenario.worker)
     peer = both_in_one(*map(run.fill, own))

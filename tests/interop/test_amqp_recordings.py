@@ -48,12 +48,12 @@ class Broker:
         return [row["name"] for row in self._server.listing("queues", *COLUMNS, vhost=self._vhost)]
 
     def bindings(self) -> list[Json]:
-        """As recorded, but for those to the default exchange, which RabbitMQ makes itself."""
+        """Return the bindings as recorded, except those to the default exchange, which RabbitMQ makes itself."""
         rows = self._server.listing("bindings", *BINDING, vhost=self._vhost)
         return sorted((row for row in rows if row["source_name"]), key=str)
 
     def messages(self, queue: str) -> list[Json]:
-        """As recorded, ids and times made alike. They are gone then."""
+        """Take the messages of a queue, and return them as recorded, with ids and times replaced."""
         target = parse(self.url, "broker")
         assert isinstance(target, AMQPTarget)
         found = []

@@ -181,7 +181,7 @@ def test_a_go_worker_gets_a_delayed_task_when_it_is_due(
     backend_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a delay topic: a worker of gearmesh, which reads another queue here, forwards it to Go's."""
+    """A worker of gearmesh, which reads another queue here, forwards the task from the delay topic to Go's queue."""
     project = PubSubProject()
     url = project.queue("machinery_tasks", "workers")
     project.queue("delays")

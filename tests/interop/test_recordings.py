@@ -270,7 +270,7 @@ def test_client_writes_what_go_wrote(
 
 
 def in_order(writes: Sequence[Write], names: Names) -> list[Write]:
-    """With names for ids. The members of a group are pushed in any order by Go, so they are sorted."""
+    """Return the writes with names for ids. Go pushes the members of a group in any order, so they are sorted."""
     first = [names.write(write) for write in writes if write.kind in ("group", "state")]
     grouped = any(write.kind == "group" for write in writes)
     assert not grouped or [write.kind for write in writes[: len(first)]] == [write.kind for write in first]

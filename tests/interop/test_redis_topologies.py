@@ -33,7 +33,7 @@ class Place:
 
 @pytest.fixture(params=["cluster", "sentinel", "tls", "socket", "user"], scope="module")
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """One after the other."""
+    """Each place, one after the other."""
     with ExitStack() as stack:
         yield _place(request.param, request, stack)
 

@@ -39,7 +39,7 @@ class Screen(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Without escape sequences."""
+        """The output without escape sequences."""
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n").replace("\r", "\n")
 
     @property

@@ -152,7 +152,7 @@ def test_a_backend(
 def test_doctor(
     request: pytest.FixtureRequest, call: Callable[..., Result], redis_url: str, kind: str, fault: str
 ) -> None:
-    """It goes on, and reports the server as a problem."""
+    """The doctor goes on, and reports the server as a problem."""
     url = request.getfixturevalue(f"{kind}_broken")(fault)
     for servers in ((url, redis_url), (redis_url, url)):
         result = call(("doctor",), *servers)

@@ -267,7 +267,7 @@ def test_a_file_for_every_command(command: str, redis_url: str, tmp_path: Path) 
 
 
 def test_delayed_until_the_end_of_time(redis_url: str) -> None:
-    """As a score of Redis, which is a double, it is in the year 10000."""
+    """As a score of Redis, which is a double, the ETA is in the year 10000."""
     with App(redis_url) as app:
         app.remote("late").apply_async(eta=datetime.max.replace(tzinfo=timezone.utc))
     for more in ((), ("--json",)):

@@ -29,7 +29,7 @@ Example = Callable[..., None]
 
 @pytest.fixture
 def redis_cli() -> None:
-    """For tests of scripts that call ``redis-cli``; under CI it must be there."""
+    """Skip tests of scripts that call ``redis-cli`` if it is missing; under CI fail them."""
     if shutil.which("redis-cli") is None:
         missing(ServerMissing("no redis-cli: apt-get install redis-tools"))
 
@@ -149,7 +149,7 @@ def test_gcp(
     start: Example,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the environment that its README exports, on the tests' own emulator."""
+    """The example runs with the environment of its README, on the tests' own emulator."""
     readme = (EXAMPLES / "gcp" / "README.md").read_text("utf-8")
     exported = dict(
         re.findall(r"(\w+)=(\S+)", " ".join(re.findall("^export (.*)", readme, re.MULTILINE)[:3]))
@@ -171,7 +171,7 @@ def test_aws(
     start: Example,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the environment that its README exports, on the tests' own emulators."""
+    """The example runs with the environment of its README, on the tests' own emulators."""
     readme = (EXAMPLES / "aws" / "README.md").read_text("utf-8")
     exported = dict(
         re.findall(r"(\w+)=(\S+)", " ".join(re.findall("^export (.*)", readme, re.MULTILINE)[:4]))

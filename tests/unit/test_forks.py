@@ -173,5 +173,5 @@ assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "the parent gets its si
 
 
 def test_a_signal_right_after_the_fork_is_not_lost() -> None:
-    """It comes before Python has set up the new process, as from a pool that ends as soon as it has begun."""
+    """The signal comes before Python has set up the new process, as from a pool that ends at once."""
     subprocess.run([sys.executable, "-c", SIGNALLED_AT_ONCE], check=True, timeout=60)

@@ -104,7 +104,7 @@ def test_an_error_of_gearmesh_s_in_the_module_has_its_place(
 
 
 def test_frames_of_libraries_are_not_shown(tmp_path: Path) -> None:
-    """Not those of Python's own modules, nor of installed packages; those of the app's package, wherever it is."""
+    """The traceback has only frames of the app's package, none of Python's own modules or installed packages."""
     installed = tmp_path / "lib" / "site-packages"
     (installed / "loaded_library").mkdir(parents=True)
     (installed / "loaded_library" / "__init__.py").write_text("import json\njson.loads('{')\n")

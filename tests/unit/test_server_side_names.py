@@ -183,7 +183,7 @@ HTTP = {"gearmesh_dashboard", "x-content-type-options", "x-forwarded-proto", "x-
 
 
 def public_names() -> set[str]:
-    """All that ``names.py`` defines for others."""
+    """Return all names that ``names.py`` defines for other modules."""
     return {
         name
         for name, value in vars(names).items()
@@ -524,7 +524,7 @@ def test_no_other_module_has_a_name_that_is_not_in_these_tables() -> None:
 
 
 def test_no_lua_script_makes_a_name_by_itself() -> None:
-    """They take all names as KEYS and ARGV."""
+    """The scripts take all names as KEYS and ARGV."""
     scripts = list(Path(cast(str, gearmesh.__file__)).parent.rglob("*.lua"))
     assert scripts
     for path in scripts:

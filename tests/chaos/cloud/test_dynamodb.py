@@ -25,7 +25,7 @@ MIN_UP_S = 4.0
 
 
 class DynamoDBSite(Site):
-    """With states in a DynamoDB that keeps its tables on disk."""
+    """A site with states in a DynamoDB that keeps its tables on disk."""
 
     def __init__(
         self, folder: Path, dynamodb: DynamoDBServer, server: RedisServer, counter: RedisServer

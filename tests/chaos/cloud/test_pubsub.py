@@ -39,7 +39,7 @@ MAX_ATTEMPTS = 100
 
 
 class PubSubSite(CutSite):
-    """With Pub/Sub as the broker; states are in a Redis that no fault touches."""
+    """A site with Pub/Sub as the broker; states are in a Redis that no fault touches."""
 
     def __init__(
         self, folder: Path, emulator: PubSubServer, counter: RedisServer, patch: pytest.MonkeyPatch
@@ -146,7 +146,7 @@ def test_long(site: PubSubSite) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_task_that_runs_for_several_leases_runs_once(site: PubSubSite) -> None:
-    """With the lease of the subscription, 10 s, and a task of 35 s; a second worker has free slots."""
+    """The lease of the subscription is 10 s and the task takes 35 s, while a second worker has free slots."""
     for _ in range(2):
         site.node(lease=10.0)
     site.ready()

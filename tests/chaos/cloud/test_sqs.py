@@ -38,7 +38,7 @@ MAX_RECEIVES = 500
 
 
 class SQSSite(CutSite):
-    """With SQS as the broker; states are in a Redis that no fault touches."""
+    """A site with SQS as the broker; states are in a Redis that no fault touches."""
 
     def __init__(self, folder: Path, server: ElasticMQServer, counter: RedisServer) -> None:
         super().__init__(folder, server, counter)

@@ -133,7 +133,7 @@ def test_unacked_deliveries_of_a_cancelled_consumer_count_against_a_new_one(cons
 
 
 def test_small_changes_wait_for_a_moment(consumers: Consumers, clock: Clock) -> None:
-    """Each acknowledgement would begin a consumer of one message otherwise."""
+    """Otherwise each acknowledgement would start a consumer for one message."""
     subscription = subscribe(consumers)
     subscription.adjust(100)
     consumers.push(subscription)

@@ -15,7 +15,7 @@ from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, AMQPUnackedDel
 
 
 def channel() -> AckTracker:
-    """One incarnation of a channel."""
+    """Return a stand-in for a channel that was opened once."""
     return AckTracker(cast(Any, None), cast(Any, None), 1)
 
 

@@ -211,7 +211,7 @@ async def test_blocking_hooks_run_in_a_thread(add: Any, broker: Gate) -> None:
 
 
 async def test_all_ways_to_send_one_task(add: Any, broker: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them takes a thread for a call."""
+    """None of the ways starts a thread for a call."""
 
     async def none(*args: Any) -> None:
         raise AssertionError("a thread")
@@ -291,7 +291,7 @@ def test_a_caller_that_is_interrupted_leaves_the_way_free(
 
 
 def test_a_time_limit_ends_a_thread_that_waits(add: Any, broker: Gate) -> None:
-    """As a worker raises it in the thread of a task; the call is not sent."""
+    """A worker raises the time limit in the thread of a task; the call is not sent."""
 
     class LimitReached(BaseException):
         pass

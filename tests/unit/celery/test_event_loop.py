@@ -102,7 +102,7 @@ def test_a_connection_is_a_part_of_the_loop_until_it_is_released(connection: Con
 
 
 def test_a_busy_connection_asks_for_another_tick_at_once(connection: Connection, loop: Loop) -> None:
-    """It gives way to the others of the loop after some rounds."""
+    """After some rounds the connection lets the loop serve other connections."""
     membership = join(connection, loop, MAX_ROUNDS_PER_TICK)
     membership.tick()
     assert (connection.wakes, loop.timers) == (1, [])

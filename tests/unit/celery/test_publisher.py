@@ -69,7 +69,7 @@ def test_a_channel_without_an_app_says_so(app: Celery) -> None:
 
 
 def test_a_call_with_a_callback_keeps_its_properties(app: Celery) -> None:
-    """They were lost if the app had tasks of Go's."""
+    """An app with Go tasks once lost these properties."""
     with app.connection_for_write() as connection:
         link = app.tasks["add"].s(3)
         app.tasks["add"].apply_async((1, 2), connection=connection, link=link, app_id="mine")

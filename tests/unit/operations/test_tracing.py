@@ -72,7 +72,7 @@ def app(provider: TracerProvider) -> Iterator[App]:
 
 
 def finished(exporter: InMemorySpanExporter, kind: SpanKind, count: int) -> list[ReadableSpan]:
-    """So many spans of a kind, once they have ended."""
+    """Return so many spans of a kind, once they have ended."""
 
     def found() -> list[ReadableSpan]:
         return [span for span in exporter.get_finished_spans() if span.kind is kind]

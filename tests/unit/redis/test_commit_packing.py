@@ -100,7 +100,7 @@ def test_the_count_of_losses_is_at_hand_for_a_delivery_that_was_lost_before(how:
 
 
 def test_the_keys_of_a_consumer_are_of_its_queue() -> None:
-    """They are remembered: many queues and consumers do not mix them up."""
+    """The script caches the keys: many queues and consumers do not mix them up."""
     client: Any = Recorder()
     one = script()
     spots = [(f"q{n % 7}", f"c{n}") for n in range(1100)] * 2

@@ -209,7 +209,7 @@ def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
 
 
 def test_a_look_that_finds_what_was_not_announced_makes_looks_frequent_again() -> None:
-    """As of a Go worker, beside Python's."""
+    """Results of a Go worker come without an announcement, beside those of Python workers."""
     backend = Hearing()
     backend._announces = False
     with make_app(backend) as app:

@@ -208,7 +208,7 @@ def test_a_lock_that_is_away_and_comes_back(
 
 
 def _impatient(time: SimulatedTime, scheduler: Scheduler) -> None:
-    """To the next moment, and not for long."""
+    """Advance to the next moment with a short time limit."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gearmesh.testing.clocks.REST_TIMEOUT_S", 0.5)
         time.advance(2, scheduler)
@@ -323,7 +323,7 @@ def test_a_clock_set_forward_and_back(
 def test_a_clock_set_back_over_what_was_fired(
     app: App, time: SimulatedTime, start: Start, lock: Lock, names: Callable[[], list[str]]
 ) -> None:
-    """It is due a second time by the same scheduler's clock, which has fired it."""
+    """The run is due a second time by the clock of the scheduler that has already sent it."""
     app.periodic("0 * * * *", app.remote("x").s(), tz="UTC")
     clock = time.clock()
     scheduler = start(app, clock=clock, lock=lock)

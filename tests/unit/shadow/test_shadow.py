@@ -72,7 +72,7 @@ def python_version(url: str) -> App:
 
 
 def documents(url: str) -> dict[bytes, Any]:
-    """All keys of a Redis with their contents, but for the records of workers and producers."""
+    """Return all keys of a Redis with their contents, except the records of workers and producers."""
     with closing(redis.Redis.from_url(url)) as client:
         found: dict[bytes, Any] = {}
         for key in client.keys("*"):

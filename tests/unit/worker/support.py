@@ -46,7 +46,7 @@ class Recorder:
         self.opened = 0
 
     def connect(self) -> kombu.Connection:
-        """As a worker's own: not connected yet."""
+        """Return a connection that, like a worker's own, is not open yet."""
         self.opened += 1
         connection = open_connection(self._url, options=self._options)
         open_channel = connection.channel

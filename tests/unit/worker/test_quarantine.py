@@ -44,7 +44,7 @@ def tasks(app: App) -> None:
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
-    """In memory, unless the test says ``redis``."""
+    """The broker's URL: in memory, unless the test asks for ``redis``."""
     if getattr(request, "param", "memory") == "memory":
         return f"memory://{uuid4().hex}"
     url: str = request.getfixturevalue("redis_url")
@@ -110,7 +110,7 @@ def hold(url: str, count: int) -> tuple[str, list[int]]:
 
 @pytest.mark.parametrize("url", ["memory", "redis"], indirect=True)
 def test_isolated_jobs_run_one_by_one(app: App, url: str) -> None:
-    """Those that ran when a process died; others run beside each other as ever."""
+    """Jobs that ran when a process died run alone; others run beside each other as usual."""
     lock = threading.Lock()
     running: list[int] = []
     company: dict[int, int] = {}

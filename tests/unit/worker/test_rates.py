@@ -71,7 +71,7 @@ def test_a_reservation_that_another_process_used_is_not_kept() -> None:
 
 
 def test_a_message_that_comes_back_after_its_turn_keeps_its_next_reservation() -> None:
-    """It was admitted, put back before it began, and waits again: the used reservation does not end the new one."""
+    """The message was admitted, returned before it began, and waits again: the old reservation does not end the new."""
     rates, second = LocalRateLimiter(), 10**9
     hour = 3600 * second
     start = 10**18

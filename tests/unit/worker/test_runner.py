@@ -478,7 +478,7 @@ class Away:
 def test_a_redelivered_task_while_the_backend_is_away(
     tries: float, how: str, runner: Runner, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits a little, and if that does not help the message goes back: the thread goes on."""
+    """The runner waits a little, then returns the message to the queue, so that the thread goes on."""
     monkeypatch.setattr(runner._prior_outcomes, "_backend", Away(tries))
     settle = runner.run(make_job("nothing", redelivered=1)).settle
     assert settle is not None

@@ -170,7 +170,7 @@ class WaitingJobs(deque[Job]):
 
 
 def test_a_job_that_comes_while_the_only_slot_falls_asleep_begins(make_job: MakeJob) -> None:
-    """With the GIL this takes a switch between two instructions. Without it, both threads run at the same time."""
+    """With the GIL this takes a switch between two instructions. Without it, both threads run at once."""
     ended = threading.Event()
     executor = ThreadExecutor(1, lambda job: Commit(), lambda *both: ended.set())
     lock = SeenLock()

@@ -403,7 +403,7 @@ def test_a_twin_that_waits_goes_back(app: App, gate: Gate, broker: Broker, url: 
 
 
 def test_isolated_twins_are_both_done_with(app: App, broker: Broker, url: str) -> None:
-    """One that is to run alone does not wait for a twin that waits for it."""
+    """An isolated message does not wait for a copy of itself that waits for it."""
     runs: list[str] = []
     app.task(runs.append, name="gated")
     body = encode(twins(app, url))
