@@ -85,7 +85,7 @@ def test_retrying_failed_tasks(open_desk: Any, redis_url: str) -> None:
         page.get_by_role("button", name="Retry…").click()
         assert page.locator("h1").inner_text() == "Retry 2 failed tasks?"
         page.locator("#confirm").click()
-        page.wait_for_selector(".done:has-text('2 tasks are sent once more')")
+        page.wait_for_selector(".done:has-text('2 tasks were sent again')")
         desk.go("/failed?args=user-27")
         assert rows(page) == 1
         page.get_by_role("link", name="reserve").click()
@@ -93,7 +93,7 @@ def test_retrying_failed_tasks(open_desk: Any, redis_url: str) -> None:
         assert "user-27" in page.locator("#payload").inner_text()
         page.get_by_role("button", name="Retry…").click()
         page.locator("#confirm").click()
-        page.wait_for_selector(".done:has-text('1 task is sent once more')")
+        page.wait_for_selector(".done:has-text('1 task was sent again')")
         desk.go("/failed?task=reserve&text=stock")
         left = rows(page)
         page.get_by_label("Which").select_option("filter")

@@ -91,7 +91,7 @@ def test_every_page_on_other_servers(
             page = desk.go("/queue?name=shop")
             assert "RabbitMQ shows a message only by delivering it" in page.content()
             page.get_by_role("button", name="Deliver the first 50").click()
-            page.wait_for_selector("text=as they were delivered and taken back")
+            page.wait_for_selector("text=has just delivered them and taken them back")
             assert rows(page) == 50
             assert "RabbitMQ does not list delayed messages" in desk.go("/delayed").content()
         page = desk.go("/dead?queue=shop")

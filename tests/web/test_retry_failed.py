@@ -1,4 +1,4 @@
-"""Failed tasks whose messages their workers kept: shown with their arguments, found by them, and sent once more."""
+"""Failed tasks whose messages their workers kept: shown with their arguments, found by them, and sent again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_failed_is_found_by_its_arguments_and_sent_once_more(
     assert "Retry 3 failed tasks?" in asked.text
     done = visitor.post("/failed/retry", {**fields(asked.text), "csrf": csrf})
     assert (done.status, done.headers["location"]) == (303, "/failed?retried=3&without=0")
-    assert "3 tasks are sent once more" in visitor.get("/failed?retried=3&without=0").text
+    assert "3 tasks were sent again" in visitor.get("/failed?retried=3&without=0").text
     assert stored(app, failed) == [PENDING] * 3 + [FAILURE] * 2
 
     # The next release has mended the task.

@@ -211,10 +211,10 @@ def test_an_app_names_its_users(show: Show, app: App) -> None:
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({}, "nobody could sign in"),
+        ({}, "no user could sign in"),
         ({"token": "short"}, "has 5 characters"),
         ({"auth_header": "X-User"}, "no trusted proxy"),
-        ({"auth_header": "X-User", "trusted_proxies": ("proxy",)}, "is no address"),
+        ({"auth_header": "X-User", "trusted_proxies": ("proxy",)}, "is not an address"),
     ],
     ids=["nothing", "short", "no proxy", "a name"],
 )

@@ -100,6 +100,6 @@ def test_orders(show: Show, answering: tuple[App, Answering], caplog: pytest.Log
 
 def test_without_workers_that_listen(show: Show, app: App, redis_url: str) -> None:
     text = show(app).get("/workers").text
-    assert "say themselves what they are" in text
+    assert "Python workers reply with their tasks" in text
     with App(redis_url, redis_url) as other:
         assert "--no-remote-control" in show(other).get("/workers").text

@@ -1,4 +1,4 @@
-"""The dashboard as an ASGI app: its routes, behind the guard, below any path."""
+"""The dashboard as an ASGI app, with its routes behind the guard, for any path."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ log = logging.getLogger("gearmesh.dashboard")
 audit = logging.getLogger(AUDIT_LOGGER)
 
 HERE: Final = Path(__file__).parent
-#: Seconds between two signs that a page should look again.
+#: Seconds between two events that tell a page to load its numbers again.
 TICK_S: Final = 2.0
-#: Browsers that are told of changes at a time.
+#: Number of open pages that get these events at the same time.
 MAX_LISTENERS: Final = 100
 #: The menu: paths and titles.
 MENU: Final = (
@@ -57,9 +57,9 @@ class Dashboard:
 
     Args:
         app: the app whose broker and result backend are shown.
-        settings: who may see it, and what they may do.
-        root_path: the path at which a reverse proxy serves it, such as ``/ops``. The proxy may strip this path or pass
-            it on. A framework that mounts the dashboard passes the path by itself.
+        settings: the ways to sign in and the permitted actions.
+        root_path: the path at which a reverse proxy serves the dashboard, such as ``/ops``. The proxy may strip this
+            path or pass it on. A framework that mounts the dashboard passes the path by itself.
     """
 
     def __init__(self, app: App, settings: DashboardSettings, *, root_path: str = "") -> None:
@@ -125,7 +125,7 @@ class Dashboard:
         )
 
     def _page(self, name: str, page: Callable[[Desk, Fields], Mapping[str, Any]]) -> Callable[..., Response]:
-        """The endpoint of a page. Starlette calls it in a thread, since the readers wait for servers."""
+        """Make the endpoint of a page. Starlette calls it in a thread, since the readers wait for servers."""
 
         def endpoint(request: Request) -> Response:
             query = Fields(request.query_params.multi_items())
@@ -138,7 +138,7 @@ class Dashboard:
         return endpoint
 
     def _action(self, action: Callable[[Desk, Fields], Done | Mapping[str, Any]]) -> Callable[..., Response]:
-        """The endpoint of an action; the guard has checked the form. The audit log has a line for it."""
+        """Make the endpoint of an action, which writes a line to the audit log. The guard has checked the form."""
 
         def endpoint(request: Request) -> Response:
             form: Fields = request.state.form
@@ -194,7 +194,7 @@ class Dashboard:
         )
 
     def _metrics(self, request: Request) -> Response:
-        """The numbers of queues, for Prometheus."""
+        """Serve the numbers of queues to Prometheus."""
         try:
             text, content_type = queue_metrics(self.desk, request.headers.get("accept", ""))
         except GearmeshError as exc:
@@ -208,7 +208,7 @@ class Dashboard:
         return self._render(request, "sign_in", values)
 
     def _payload(self, request: Request) -> Response:
-        """The whole message of a task, masked, as a text to save."""
+        """Serve the whole message of a task, masked, as a file to save."""
         from gearmesh.web.pages.task import payload
 
         try:
@@ -219,7 +219,7 @@ class Dashboard:
         return PlainTextResponse(text, headers=headers) if text else PlainTextResponse("not found", 404)
 
     async def _events(self, request: Request) -> Response:
-        """Tell a browser every two seconds to look again, until it leaves."""
+        """Tell a browser every two seconds to load the page's numbers again, until it closes the page."""
         if self._listeners >= MAX_LISTENERS:
             return PlainTextResponse("too many pages are open", 503)
         return StreamingResponse(self._ticks(request.is_disconnected), media_type="text/event-stream")

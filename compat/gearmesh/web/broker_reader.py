@@ -1,4 +1,4 @@
-"""Asks the broker for the dashboard: over one connection, one question at a time, each answer kept for a second."""
+"""Asks the broker for the dashboard, one question at a time over one connection, and keeps each answer for a second."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ MISSING_TTL_S: Final = 30.0
 
 
 class BrokerAbilities:
-    """Describes what a broker can tell; its pages say the rest.
+    """Describes the questions that a broker can answer.
 
     Attributes:
-        pages: messages can be read at any position, without an effect.
-        counts: messages of a queue can be counted.
-        consumers: consumers and their unacked deliveries are listed.
-        parked: parked messages are listed.
-        delayed: delayed messages are listed.
-        name: the broker in words.
+        pages: the broker shows messages at any position, without delivering them.
+        counts: it counts the messages of a queue.
+        consumers: it lists consumers and their unacked deliveries.
+        parked: it lists parked messages.
+        delayed: it lists delayed messages.
+        shows_pending: it shows waiting messages, if only by delivering them.
+        name: the broker's name for people.
     """
 
     def __init__(self, channel: Any, scheme: str) -> None:
@@ -69,7 +70,7 @@ class BrokerReader:
     """Reads queues and messages from the broker of an app, for the pages. Safe in threads.
 
     Args:
-        app: names the broker.
+        app: the app that names the broker.
     """
 
     def __init__(self, app: App) -> None:
@@ -90,7 +91,7 @@ class BrokerReader:
         return self.ask("abilities", lambda channel: BrokerAbilities(channel, scheme))
 
     def ask(self, key: Hashable, question: Callable[[Any], T]) -> T:
-        """The answer to a question under ``key``; it is at most a second old.
+        """Return the answer that is kept under ``key``, or ask; an answer is at most a second old.
 
         Raises:
             GearmeshError: the broker cannot be reached, or it refuses the question.
@@ -98,7 +99,7 @@ class BrokerReader:
         return self._cache.get(key, lambda: self._ask(question))
 
     def change(self, action: Callable[[Any], T]) -> T:
-        """Carry out an action, once. Raises as :meth:`ask`."""
+        """Carry out an action, without a second try. Raises as :meth:`ask`."""
         try:
             return self._ask(action, tries=1)
         finally:
@@ -114,13 +115,13 @@ class BrokerReader:
         try:
             connection, self._connection, self._channel = self._connection, None, None
             if connection is not None:
-                with suppress(Exception):  # it may be broken
+                with suppress(Exception):  # the connection may be broken
                     connection.release()
         finally:
             self._lock.release()
 
     def _ask(self, question: Callable[[Any], T], tries: int = 2) -> T:
-        """Ask; a connection that broke while nobody looked is replaced once."""
+        """Ask; if a connection breaks that was open before, connect again once."""
         with self._lock:
             fresh = self._channel is None
             connection = self._connection or connect(self._app.config, missing_ttl=MISSING_TTL_S)
@@ -135,11 +136,11 @@ class BrokerReader:
                     return self._ask(question, tries - 1)
                 reason = redact_text(str(exc)) or type(exc).__name__
                 raise GearmeshError(f"broker {self.address} cannot be reached: {reason}") from exc
-            except connection.channel_errors as exc:  # a key of that name is no queue, say
+            except connection.channel_errors as exc:  # for example if a key of that name is not a queue
                 self.close()
                 raise GearmeshError(f"broker {self.address} refuses: {redact_text(str(exc))}") from exc
             except GearmeshError:
                 raise
             except Exception:
-                self.close()  # its state is not known
+                self.close()  # the state of the connection is not known
                 raise

@@ -1,4 +1,4 @@
-"""Keeps answers of servers for a second, so that any number of viewers cost as much as one."""
+"""Keeps answers of servers for a second, so that many viewers cost a server no more than one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ __all__ = ["ANSWER_TTL_S", "AnswerCache"]
 
 T = TypeVar("T")
 
-#: Seconds for which an answer is given again.
+#: Seconds for which an answer is kept and given again.
 ANSWER_TTL_S: Final = 1.0
-#: Answers that are kept at a time.
+#: Number of answers that are kept at the same time.
 MAX_ANSWERS: Final = 200
 
 
 class AnswerCache:
-    """Keeps each answer of a server for a second, by its key. One question is asked at a time, and an error is an
-    answer, too.
+    """Keeps each answer of a server for a second, by its key. It asks one question at a time, and keeps errors, too.
 
     Args:
         clock: monotonic seconds.
@@ -28,11 +27,11 @@ class AnswerCache:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.RLock()
-        #: key -> (when it was asked, answer, error)
+        #: key -> (time of the question, answer, error)
         self._answers: dict[Hashable, tuple[float, Any, Exception | None]] = {}
 
     def get(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """The answer under ``key``; ``ask`` is called if there is none that is new enough."""
+        """Return the answer under ``key``; calls ``ask`` if no answer is new enough. Raises the error of ``ask``."""
         with self._lock:
             now = self._clock()
             kept = self._answers.get(key)
@@ -46,7 +45,7 @@ class AnswerCache:
         return found
 
     def clear(self) -> None:
-        """Forget all answers, since something was changed."""
+        """Forget all answers, after an action has changed something."""
         with self._lock:
             self._answers.clear()
 

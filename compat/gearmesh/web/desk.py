@@ -1,4 +1,4 @@
-"""All that a page needs: the app, the readers of its servers, and the masker."""
+"""The objects that a page uses: the app, the readers of its servers, and the masker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Desk:
 
     Attributes:
         app: the app whose servers are shown.
-        settings: the dashboard's.
+        settings: the settings of the dashboard.
     """
 
     app: App
@@ -34,7 +34,7 @@ class Desk:
     walk: StateWalk = field(init=False)
     masker: Masker = field(init=False)
     live_workers: LiveWorkers = field(init=False)
-    #: of other servers: the schedulers' lock
+    #: answers of other servers, such as the schedulers' lock
     answers: AnswerCache = field(init=False, default_factory=AnswerCache)
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class Desk:
         self.masker = Masker(self.settings.mask, parameters)
 
     def changed(self) -> None:
-        """Forget the answers of the last second: the next page shows what an action did."""
+        """Forget the answers of the last second, so that the next page shows the effect of an action."""
         self.states.clear()
         self.answers.clear()
 

@@ -1,4 +1,4 @@
-"""Values that a user typed or chose: the query of a page's address, and the fields of a form."""
+"""Reads the values that a user typed or chose: the query of a page's address, and the fields of a form."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import parse_qsl
 
 __all__ = ["Fields"]
 
-#: Characters of one value that are read; nobody types more.
+#: Characters of one value that are read; a person does not type more.
 MAX_VALUE_CHARS: Final = 2000
-#: Fields of one form: a page's rows, chosen one by one.
+#: Fields of one form; a form has one for each chosen row of a page.
 MAX_FIELDS: Final = 5000
 
 
@@ -33,7 +33,7 @@ class Fields:
         return self._values.get(name, [""])[0].strip()
 
     def exact(self, name: str) -> str:
-        """As :meth:`text`, with its spaces: the name of a queue may have some."""
+        """Return the first value of this name with its spaces, which the name of a queue may have."""
         return self._values.get(name, [""])[0]
 
     def all(self, name: str) -> list[str]:

@@ -27,15 +27,15 @@ AUDIT_LOGGER: Final = "gearmesh.dashboard.audit"
 audit = logging.getLogger(AUDIT_LOGGER)
 
 COOKIE: Final = "gearmesh_dashboard"
-#: Bytes of a form; longer ones are refused.
+#: Bytes of a form; the guard refuses longer ones.
 MAX_FORM_BYTES: Final = 1_000_000
-#: Wrong tokens in a minute after which the dashboard refuses all for the rest of the minute.
+#: Number of wrong tokens in a minute after which the guard refuses every token until that minute is over.
 MAX_WRONG_TOKENS: Final = 10
-#: Seconds that a wrong token takes.
+#: Seconds after which a wrong token is answered, against guessing.
 WRONG_TOKEN_DELAY_S: Final = 0.5
-#: Paths that everybody may see.
+#: Paths that need no user.
 PUBLIC: Final = ("/sign-in", "/healthz")
-#: Paths that programs may read which send the token as ``Authorization: Bearer``.
+#: Paths that a program may read if it sends the token as ``Authorization: Bearer``.
 FOR_PROGRAMS: Final = ("/metrics",)
 #: POSTs that change nothing in a server.
 HARMLESS: Final = ("/sign-in", "/sign-out")
@@ -54,13 +54,13 @@ HEADERS: Final = {
 
 
 class Viewer(NamedTuple):
-    """Says which user sent a request, and what this user may do.
+    """The user of a request and the user's permissions.
 
     Attributes:
-        user: the name; ``""``: nobody has signed in.
-        csrf: the token for the forms of the page.
-        can_act: the dashboard's actions are allowed.
-        signs_out: the session is the dashboard's own, so the user can end it.
+        user: the name; ``""``: no user has signed in.
+        csrf: the CSRF token for the forms of the page.
+        can_act: True if the user may use the dashboard's actions.
+        signs_out: True if the user signed in with the token, and so can sign out.
     """
 
     user: str = ""
@@ -70,7 +70,7 @@ class Viewer(NamedTuple):
 
 
 def route_path(scope: Scope) -> str:
-    """The path below the place at which the dashboard is mounted."""
+    """The path of a request below the path at which the dashboard is mounted."""
     path, root = str(scope["path"]), str(scope.get("root_path", ""))
     return path[len(root) :] or "/" if root and path.startswith(root) else path
 
@@ -87,10 +87,10 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: DashboardSettings) -> None:
         self._app = app
         self._settings = settings
-        #: of users who signed in with the token, and of those whom a proxy or the surrounding app names
+        #: sessions of users who signed in with the token, and of users whom a proxy or the surrounding app names
         self._sessions = Sessions(settings.token)
         self._named_sessions = Sessions(settings.token, "named")
-        #: when wrong tokens came, monotonic
+        #: times of wrong tokens, on the monotonic clock
         self._wrong: list[float] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +117,9 @@ class Guard:
             return
         try:
             answer = await self._checked(request, cookies)
-        except ValueError as exc:  # a user's own authorize, or a form of too many fields
+        except (
+            ValueError
+        ) as exc:  # from the function authorize of the settings, or for a form with too many fields
             answer = PlainTextResponse(f"refused: {exc}", 400)
         if answer is None:
             await self._app(scope, receive, send_with_headers)
@@ -125,11 +127,11 @@ class Guard:
             await answer(scope, receive, send_with_headers)
 
     async def _checked(self, request: Request, cookies: list[str]) -> Response | None:
-        """An answer for a request that does not reach its page; None for one that does.
+        """Check a request: return the answer if it must not reach its page, or None if it may.
 
         Args:
-            request: any.
-            cookies: takes the cookie of a session that begins with this request.
+            request: the request.
+            cookies: a list to which the cookie of a new session is appended.
         """
         path = route_path(request.scope)
         posted = request.method == "POST"
@@ -170,7 +172,7 @@ class Guard:
         return None
 
     async def _session(self, request: Request, cookies: list[str]) -> tuple[Session | None, bool]:
-        """The session, and if the dashboard itself signed the user in."""
+        """The session of a request (None: not signed in), and True if the user signed in with the token."""
         settings = self._settings
         cookie = request.cookies.get(COOKIE, "")
         user: str | None = None
@@ -193,7 +195,7 @@ class Guard:
         return session, session is not None
 
     def _has_bearer(self, request: Request) -> bool:
-        """True if a program sends the dashboard's token with its request. A wrong one counts as a wrong sign-in."""
+        """True if a program sends the dashboard's token. A wrong token counts as a failed attempt to sign in."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         right = self._settings.token.encode()
         if scheme.lower() != "bearer" or not right or self._locked():
@@ -204,14 +206,14 @@ class Guard:
         return False
 
     def _locked(self) -> bool:
-        """True after too many wrong tokens in a minute."""
+        """True if too many wrong tokens came in the last minute."""
         now = time.monotonic()
         self._wrong = [at for at in self._wrong if now - at < 60]
         return len(self._wrong) >= MAX_WRONG_TOKENS
 
     def _to_sign_in(self, request: Request) -> Response:
         if not self._settings.token or request.method == "POST":
-            return PlainTextResponse("refused: nobody is signed in", 401)
+            return PlainTextResponse("refused: you are not signed in", 401)
         here = route_path(request.scope)
         query = f"?{request.url.query}" if request.url.query else ""
         target = f"{_root(request)}/sign-in"
@@ -224,7 +226,7 @@ class Guard:
         return RedirectResponse(target, 303)
 
     async def _sign_in(self, request: Request, form: Fields) -> Response:
-        """Compare the token, and begin a session."""
+        """Compare the token and begin a session."""
         root = _root(request)
         if self._locked():
             return PlainTextResponse("too many wrong tokens; wait for a minute", 429)
@@ -242,20 +244,20 @@ class Guard:
             )
         audit.info("signed in user=%r address=%r", TOKEN_USER, request.client.host if request.client else "")
         wanted = form.exact("next")
-        # Only a path of this site: //host would be another one.
+        # Only a path of this site is allowed: //host would lead to another site.
         inside = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
         answer = RedirectResponse(root + (wanted if inside else "/"), 303)
         answer.headers["set-cookie"] = self._cookie(request, self._sessions.issue(TOKEN_USER, time.time()))
         return answer
 
     def _cookie(self, request: Request, value: str) -> str:
-        """The header that makes the browser keep a session."""
+        """Make the header that lets the browser keep a session."""
         secure = "; Secure" if self._secure(request) else ""
         path = _root(request) or "/"
         return f"{COOKIE}={value}; Max-Age={SESSION_TTL_S}; Path={path}; HttpOnly; SameSite=Strict{secure}"
 
     def _secure(self, request: Request) -> bool:
-        """False for a request without TLS to this machine itself, or where the settings allow it."""
+        """True if the cookie must be Secure. Without TLS it need not be, on this machine or by the settings."""
         return self._has_tls(request) or not (self._settings.allow_http or _host(request) in _HERE)
 
     def _keeps_cookie(self, request: Request) -> bool:
@@ -282,7 +284,7 @@ def _host(request: Request) -> str:
 
 
 def _same_origin(request: Request) -> bool:
-    """False if the browser says that a form was sent by a page of another site."""
+    """False if the browser says that a page of another site has sent the form."""
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = request.headers.get("origin")
@@ -302,6 +304,6 @@ async def _limited_body(request: Request) -> bytes | None:
 
 
 def viewer_of(request: Request) -> Viewer:
-    """The user of a request that the guard let through."""
+    """The user of a request that has passed the guard."""
     viewer: Any = request.state.viewer
     return viewer if isinstance(viewer, Viewer) else Viewer()

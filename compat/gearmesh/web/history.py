@@ -1,4 +1,4 @@
-"""The charts of the last hour: how many tasks ended in each minute, and how many of them failed."""
+"""Draws the charts of the last hour: the numbers of tasks that ended, and that failed, in each minute."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ CHART_MINUTES: Final = 60
 MAX_QUEUES: Final = 20
 #: Height of a chart, in units of its drawing.
 CHART_HEIGHT: Final = 40
-#: Height of a bar that stands for anything, in the same units.
+#: Smallest height of a bar for one task or more, in the same units.
 MIN_HEIGHT: Final = 1.0
 #: Outcomes that are failures.
 FAILURES: Final = ("failed", "overdue", "lost")
-#: Words of the history that are no ends of tasks, or of which another one follows.
+#: Words of the history that do not stand for the end of a task: a time, or an outcome that another one follows.
 NO_ENDS: Final = ("run_ms", "retried", "resumed")
 
 
 class Bar(NamedTuple):
-    """One minute: its place, and the heights of those that ended and of those that failed among them."""
+    """The bar of one minute: its place, and the number and height of ended tasks, and of failed tasks among them."""
 
     x: int
     ended: int
@@ -36,15 +36,15 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """Holds the chart of the last hour, one bar a minute.
+    """Holds the chart of the last hour, with one bar for each minute.
 
     Attributes:
-        bars: one a minute, the oldest first.
-        ended, failed, retried: sums.
-        most: the tasks of the fullest minute.
-        mean_run_ms: the mean time that the tasks ran; None: none ended.
-        queues: how many queues were added up.
-        known: there is any history.
+        bars: the bars, the oldest first.
+        ended, failed, retried: the numbers of tasks in the hour.
+        most: the number of tasks that ended in the fullest minute.
+        mean_run_ms: the mean run time in ms; None: no run has ended.
+        queues: the number of queues that were added up.
+        known: False if the broker has no history of these queues.
         ended_path, failed_path: the bars as paths of SVG, for a small drawing.
     """
 
@@ -61,20 +61,20 @@ class Chart(NamedTuple):
 
 
 class Charts(NamedTuple):
-    """The last hour of some queues together, and of each of them."""
+    """The charts of some queues: one of all together, and one of each."""
 
     together: Chart
     by_queue: dict[str, Chart]
 
 
 def chart_of(desk: Desk, queues: Sequence[str]) -> Chart | None:
-    """Draw the history of some queues together; None: the broker keeps none. Raises GearmeshError."""
+    """Draw the history of some queues together; None: the broker keeps no history. Raises GearmeshError."""
     charts = charts_of(desk, queues)
     return None if charts is None else charts.together
 
 
 def charts_of(desk: Desk, queues: Sequence[str]) -> Charts | None:
-    """Draw the history of some queues, together and apart; None: the broker keeps none. Raises GearmeshError."""
+    """Draw the history of some queues, together and apart; None: the broker keeps no history. Raises GearmeshError."""
     names = list(queues)[:MAX_QUEUES]
     end = int(time.time()) // 60 + 1
     start = end - CHART_MINUTES
@@ -121,7 +121,7 @@ def _chart(found: Sequence[Minutes], start: int) -> Chart:
 
 
 def _height(count: int, most: int) -> float:
-    """The height of a bar: one failure among thousands is still to be seen."""
+    """The height of a bar, which is never so small that one failure among thousands is invisible."""
     return round(max(CHART_HEIGHT * count / most, MIN_HEIGHT), 2) if count > 0 else 0.0
 
 

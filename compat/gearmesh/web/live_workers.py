@@ -1,4 +1,4 @@
-"""Asks the running Python workers for the dashboard, and tells them what its users want."""
+"""Asks the running Python workers for the dashboard, and sends them the orders of its users."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearmesh.web.cache import AnswerCache
 
 __all__ = ["LiveTask", "LiveWorker", "LiveWorkers"]
 
-#: Seconds that a page waits for replies. On Redis it waits no longer than until all have replied.
+#: Seconds that a page waits for replies. On Redis it stops waiting when all workers have replied.
 PAGE_TIMEOUT_S: Final = 0.3
 #: Seconds that an action waits for replies.
 ACTION_TIMEOUT_S: Final = 2.0
@@ -24,7 +24,7 @@ MAX_TASKS: Final = 20
 
 
 class LiveTask(NamedTuple):
-    """A task that runs, and for how long."""
+    """A task that runs now; ``runs_for`` is the time since its start, in words."""
 
     uuid: str
     task: str
@@ -32,17 +32,17 @@ class LiveTask(NamedTuple):
 
 
 class LiveWorker(NamedTuple):
-    """Holds what a worker has replied: its version, its pool and its running tasks.
+    """Holds the reply of a worker: its version, its pool and its running tasks.
 
     Attributes:
-        name: its name.
-        about: version, host and process, pool.
-        queues: that it reads.
-        paused: words such as ``queue mail``.
-        running, slots, held: numbers of tasks.
-        memory: of all its processes, in words.
-        ended: outcomes of tasks and how many there were, the most frequent first.
-        tasks: that run now.
+        name: the worker's name.
+        about: its version, host, process and pool, in words.
+        queues: the queues that it reads.
+        paused: the paused queues and tasks, as words such as ``queue mail``.
+        running, slots, held: numbers of running tasks, of slots and of held messages.
+        memory: the memory of all its processes, in words.
+        ended: outcomes of tasks with their numbers, the most frequent first.
+        tasks: the tasks that run now.
         up_for: the time since its start, in words.
     """
 
@@ -60,17 +60,17 @@ class LiveWorker(NamedTuple):
 
 
 class LiveWorkers:
-    """The workers of an app's broker that listen. Safe in threads.
+    """Asks and controls the workers on an app's broker that listen for remote control. Safe in threads.
 
     Args:
-        app: names the broker.
+        app: the app that names the broker.
     """
 
     def __init__(self, app: App) -> None:
         self._client = ControlClient(app)
         self._cache = AnswerCache()
         on_redis = scheme_of(app.config.brokers[0]).startswith("redis")
-        #: they can be asked at no cost if none listens, or the app says that they listen
+        #: True if asking is cheap even if no worker listens (Redis), or if the app's setting says that workers listen
         self.asks = supports_control(app.config) and (on_redis or app.config.remote_control)
 
     def all(self, now: float) -> list[LiveWorker]:
@@ -80,7 +80,7 @@ class LiveWorkers:
             now: unix seconds.
 
         Raises:
-            GearmeshError: the broker is unreachable, or does not allow it.
+            GearmeshError: the broker is unreachable, or does not allow remote control.
         """
         if not self.asks:
             return []
@@ -91,7 +91,7 @@ class LiveWorkers:
         """Send an order, and return the replies.
 
         Raises:
-            ConfigError: the order is wrong.
+            ConfigError: the order or an argument is wrong.
             GearmeshError: the broker is unreachable, or a worker refuses.
         """
         replies = self._client.ask(verb, args, to=to, timeout=ACTION_TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""Hides values by the names that they stand under: arguments, headers, fields of JSON, and ``name=value`` in texts.
+"""Hides values by their names: arguments, headers, fields of JSON, and ``name=value`` in texts.
 
-Everything that a page shows of a message or a state goes through a :class:`Masker`, and so does the text that a search
-compares: a user cannot find out a hidden value by searching for it.
+A :class:`Masker` masks all parts of a message or a state before a page shows them. It also masks the text that a search
+compares, so that a user cannot find out a hidden value by searching for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["HIDDEN", "Masker"]
 
 #: Shown in place of a hidden value.
 HIDDEN: Final = "••••••"
-#: Characters of a string that is looked into as JSON.
+#: Characters of a string that is read as JSON; in a longer one, only ``name=value`` is hidden.
 MAX_NESTED_JSON_CHARS: Final = 1_000_000
 
-#: Behind a name in a text: the value, in quotes that may be escaped, or up to the next space or separator; where an
-#: array or an object begins, all of the rest, since its end is not known.
+#: Matches the value after a name in a text: in quotes that may be escaped, or up to the next space or separator. If an
+#: array or an object begins, it matches the rest of the text, since the end of the value is not known.
 _VALUE: Final = (
     r"(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
     r"|[\[{].*|(?P<slash>\\+)(?P<quote>[\"']).*?(?P=slash)(?P=quote)|[^\s,;&}\])\"']+)"
@@ -32,8 +32,8 @@ class Masker:
     """Hides the values under some names.
 
     Args:
-        patterns: parts of names, in any letter case; none: nothing is hidden but passwords in URLs.
-        parameters: the names of a task's parameters, by the task's name; Machinery's arguments mostly have none.
+        patterns: parts of names, in any letter case; empty: only passwords in URLs are hidden.
+        parameters: the names of a task's parameters, by the task's name, since Machinery's arguments rarely have names.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class Masker:
         return names[position] if position < len(names) else ""
 
     def text(self, text: str) -> str:
-        """Any text, without passwords of URLs and without the values of ``name=value`` and ``"name": "value"``."""
+        """Hide passwords of URLs in a text, and the values of ``name=value`` and ``"name": "value"``."""
         if self._pairs is not None:
             text = self._pairs.sub(rf"\g<1>{HIDDEN}", text)
         return redact_text(text)
 
     def json_text(self, text: str) -> str:
-        """A JSON document, with the values under hidden names replaced; a text that is no JSON as :meth:`text`."""
+        """Hide the values under hidden names in a JSON document; treat any other text as :meth:`text` does."""
         try:
             value = json.loads(text)
             masked = self.value(value)
         except (ValueError, RecursionError):
             return self.text(text)
-        # A text with nothing to hide stays as it was written: numbers and escapes are as Go has them.
+        # If nothing is hidden, the text stays unchanged, so numbers and escapes look as Go wrote them.
         return text if masked == value else json.dumps(masked, ensure_ascii=False)
 
     def value(self, value: Any, task: str = "") -> Any:
-        """A value of JSON, with the values under hidden names replaced at any depth, in JSON within strings too.
+        """Hide the values under hidden names in a value of JSON, at any depth, and in strings that hold JSON.
 
         Raises RecursionError for a value that is nested deeper than Python's stack.
         """
@@ -96,7 +96,7 @@ class Masker:
         return self._string(value) if isinstance(value, str) else value
 
     def _arguments(self, args: list[Any], task: str) -> list[Any]:
-        """The arguments of a task, of which the app may know the names."""
+        """Mask the arguments of a task by the names of its parameters, if the app knows them."""
         return [
             {**arg, "Value": HIDDEN}
             if isinstance(arg, dict) and self.hides(self.parameter(task, position))

@@ -1,4 +1,4 @@
-"""Rows of messages and of arguments, as pages show them: masked, and cut to a length."""
+"""Makes rows of messages and of arguments for pages, masked and cut to a length."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["Argument", "MessageRow", "argument_rows", "cut", "header_rows", "mes
 
 #: Characters of a message's arguments in a list.
 MAX_LINE_CHARS: Final = 200
-#: Characters of one value on the page of a task; the payload has the rest.
+#: Characters of one value on the page of a task; the payload has the whole value.
 MAX_ARGUMENT_CHARS: Final = 20_000
-#: Characters of a payload on a page; the raw one is a link.
+#: Characters of a payload on a page; a link leads to the whole payload.
 MAX_PAYLOAD_CHARS: Final = 200_000
 
 
 class MessageRow(NamedTuple):
-    """Holds what a list of messages shows of one message.
+    """One message in a list of messages.
 
     Attributes:
-        uuid: of the task; ``""`` if the message cannot be read.
-        task: its name.
+        uuid: the task's UUID; ``""`` if the message cannot be read.
+        task: the task's name.
         arguments: ``int64:1, string:"x"``, masked; or the reason why the message cannot be read.
-        retries: how many are left.
-        group: UUID of its group; ``""``: it belongs to none.
+        retries: the number of retries that are left.
+        group: the UUID of the task's group; ``""``: it is in no group.
         queue: the routing key; ``""``: the default queue.
-        readable: False if the message is no signature.
+        readable: False if the message is not a signature.
     """
 
     uuid: str
@@ -43,7 +43,7 @@ class MessageRow(NamedTuple):
 
 
 class Argument(NamedTuple):
-    """An argument on the page of a task."""
+    """An argument on the page of a task. ``whole``: False if the value is cut."""
 
     position: int
     name: str
@@ -53,12 +53,12 @@ class Argument(NamedTuple):
 
 
 def cut(text: str, most: int = MAX_LINE_CHARS) -> str:
-    """The text, with an ellipsis in place of what is too long."""
+    """Cut a text to ``most`` characters, with an ellipsis at the end."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def message_row(body: bytes, masker: Masker, most: int = MAX_LINE_CHARS) -> MessageRow:
-    """A message as a row; ``most``: characters of its arguments."""
+    """Make the row of a message; ``most``: characters of its arguments."""
     try:
         sig = decode(body)
     except RemoteProtocolError as exc:
@@ -82,7 +82,7 @@ def _value(sig: Signature, position: int, text: str, name: str, masker: Masker) 
 
 
 def argument_rows(sig: Signature, masker: Masker) -> list[Argument]:
-    """The arguments of a task, as a table."""
+    """Make the rows of a task's arguments."""
     rows = []
     for position, arg in enumerate(sig.Args or ()):
         text = _value(sig, position, bytes(arg.Value).decode(errors="replace"), arg.Name, masker)
@@ -93,7 +93,7 @@ def argument_rows(sig: Signature, masker: Masker) -> list[Argument]:
 
 
 def header_rows(sig: Signature, masker: Masker) -> list[tuple[str, str]]:
-    """The headers of a task, by name."""
+    """Make the rows of a task's headers, sorted by name."""
     return [
         (
             name,
@@ -104,7 +104,7 @@ def header_rows(sig: Signature, masker: Masker) -> list[tuple[str, str]]:
 
 
 def payload_text(body: bytes, masker: Masker) -> str:
-    """The whole message as indented JSON, masked; a reason if it cannot be masked for certain."""
+    """Write the whole message as indented JSON, masked; or the reason why its values cannot be masked for certain."""
     try:
         value: Any = json.loads(body)
         return json.dumps(masker.value(value), ensure_ascii=False, indent=2)

@@ -1,4 +1,4 @@
-"""The numbers of queues for Prometheus: the same as on the overview, for Go's workers as well."""
+"""Serves the overview's numbers of queues to Prometheus, for the queues of Go workers as well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearmesh.web.pages.overview import rows_of
 
 __all__ = ["MAX_QUEUES", "queue_metrics"]
 
-#: Queues that have series; the app's own come first.
+#: Number of queues that have series; the app's own queues come first.
 MAX_QUEUES: Final = 200
 
 

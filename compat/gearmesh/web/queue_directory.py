@@ -1,4 +1,4 @@
-"""Knows the queues: those of the app at once, and those that the broker has as a walk finds them."""
+"""Finds the queues: the app's queues at once, and the broker's other queues by a walk through its keys."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gearmesh.web.broker_reader import BrokerReader
 
 __all__ = ["QueueDirectory"]
 
-#: Keys that one step of the walk looks at.
+#: Number of keys that one step of the walk reads.
 STEP_KEYS: Final = 1000
 #: Seconds that one page view spends on the walk.
 VIEW_BUDGET_S: Final = 0.05
 #: Seconds between the end of a walk and the next one.
 WALK_INTERVAL_S: Final = 30.0
-#: Queues that are remembered.
+#: Number of queues that a walk keeps.
 MAX_QUEUES: Final = 2000
 
 
@@ -29,8 +29,8 @@ class QueueDirectory:
     its work is bounded.
 
     Args:
-        app: its queues are always there.
-        broker: the walk asks it.
+        app: the app, whose queues are always listed.
+        broker: the broker that the walk reads.
         named: further queues that the user named.
         clock: monotonic seconds.
     """
@@ -48,7 +48,7 @@ class QueueDirectory:
         self._clock = clock
         self._lock = threading.Lock()
         self._cursor = ""
-        #: found by the walk that goes on, and by the last one that ended
+        #: queues that the present walk has found, and those that the last complete walk found
         self._now: set[str] = set()
         self._last: set[str] = set()
         self._ended: float | None = None
@@ -56,11 +56,11 @@ class QueueDirectory:
 
     @property
     def complete(self) -> bool:
-        """True once a walk has ended: all queues are known."""
+        """True after the end of the first walk, when all queues are known."""
         return self._ended is not None
 
     def names(self) -> list[str]:
-        """The queues that are known now, by name; goes on with the walk.
+        """Go on with the walk, and return the names of all queues known so far, sorted.
 
         Raises:
             GearmeshError: the broker cannot be reached.
@@ -71,7 +71,7 @@ class QueueDirectory:
             return sorted({*app_queues(self._app), *self._named, *self._now, *self._last})
 
     def first(self, count: int) -> list[str]:
-        """The first ``count`` queues: those of the app and the named ones, then the others. Raises GearmeshError."""
+        """The first ``count`` queues: the app's and the named queues, then the others. Raises GearmeshError."""
         names = self.names()
         own = {*app_queues(self._app), *self._named}
         return sorted(names, key=lambda name: (name not in own, name))[:count]
@@ -86,7 +86,7 @@ class QueueDirectory:
             while self._walking:
                 try:
                     self._cursor, found = channel.walk_queues(self._cursor, STEP_KEYS)
-                except GearmeshError:  # its cursor is one of another time
+                except GearmeshError:  # the broker does not know the cursor any more: begin again
                     self._cursor, found = "", set()
                 if len(self._now) < MAX_QUEUES:
                     self._now |= found

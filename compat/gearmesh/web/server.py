@@ -1,4 +1,4 @@
-"""Runs the dashboard with uvicorn, until it is stopped."""
+"""Runs the dashboard with uvicorn until a signal stops it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gearmesh.web.application import Dashboard
 
 __all__ = ["serve"]
 
-#: Seconds that open pages get when the server stops; live pages would never end by themselves.
+#: Seconds for which open requests may go on when the server stops; the request of a live page never ends by itself.
 STOP_S: Final = 1
-#: Requests at a time; more are refused, so that memory stays bounded.
+#: Number of requests at the same time; uvicorn refuses more, so that memory stays bounded.
 MAX_REQUESTS: Final = 200
 
 
@@ -25,10 +25,10 @@ def serve(dashboard: Dashboard, host: str, port: int, announce: Callable[[str], 
     """Serve until SIGINT or SIGTERM.
 
     Args:
-        dashboard: the app.
-        host: an address, or the name of one.
-        port: 0: any that is free.
-        announce: takes a line with the address.
+        dashboard: the ASGI app.
+        host: an address, or a name for it.
+        port: the port; 0: any free port.
+        announce: is called with a line that has the address.
 
     Raises:
         GearmeshError: the address cannot be used.
@@ -38,7 +38,7 @@ def serve(dashboard: Dashboard, host: str, port: int, announce: Callable[[str], 
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-            listener.listen()  # who reads the address may connect at once
+            listener.listen()  # before the address is announced, so that a reader of the line can connect at once
         except OSError as exc:
             raise GearmeshError(f"dashboard: {host}:{port} cannot be used: {exc.strerror or exc}") from exc
         shown = f"[{host}]" if ":" in host else host
@@ -48,7 +48,7 @@ def serve(dashboard: Dashboard, host: str, port: int, announce: Callable[[str], 
             log_config=None,
             log_level="warning",
             access_log=False,
-            # The guard itself decides if a proxy is to be believed.
+            # The guard decides by itself whether to believe a proxy.
             proxy_headers=False,
             server_header=False,
             limit_concurrency=MAX_REQUESTS,

@@ -1,4 +1,4 @@
-"""Asks the result backend for the dashboard; each answer is kept for a second."""
+"""Asks the result backend for the dashboard, and keeps each answer for a second."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class StateReader:
     """Reads states and groups from the result backend of an app, for the pages. Safe in threads.
 
     Args:
-        app: names the backend.
+        app: the app that names the backend.
     """
 
     def __init__(self, app: App) -> None:
@@ -50,7 +50,7 @@ class StateReader:
 
     @property
     def name(self) -> str:
-        """The backend in words."""
+        """The backend's name for people."""
         scheme = scheme_of(self._app.config.backend, "backend").split("+")[0]
         return _NAMES.get(scheme, scheme)
 
@@ -61,16 +61,16 @@ class StateReader:
 
     @property
     def walks(self) -> bool:
-        """True if all states can be walked through."""
+        """True if the backend can list all its states."""
         return isinstance(self._app.backend, SupportsStateWalk)
 
     @property
     def peeks_cheaply(self) -> bool:
-        """False if to read a state costs a queue (RabbitMQ): then lists go without states."""
+        """False if each state is a queue (RabbitMQ) or there are none, so that lists go without states."""
         return self.keeps and not scheme_of(self._app.config.backend, "backend").startswith("amqp")
 
     def ask(self, key: Hashable, question: Callable[[Backend], T]) -> T:
-        """The answer to a question; at most a second old. Raises BackendError if the backend cannot be reached."""
+        """Return the answer kept under ``key``, or ask; it is at most a second old. Raises BackendError."""
 
         def asked() -> T:
             with self._app.reached_backend() as backend:
@@ -79,7 +79,7 @@ class StateReader:
         return self._cache.get(key, asked)
 
     def states(self, uuids: Sequence[str]) -> dict[str, TaskState]:
-        """The states of those tasks that have one, by UUID. Raises BackendError."""
+        """Read the states of tasks, by UUID, without the tasks that have none. Raises BackendError."""
         wanted = tuple(dict.fromkeys(filter(None, uuids)))
         if not wanted or not self.keeps:
             return {}
@@ -87,18 +87,18 @@ class StateReader:
         return {uuid: state for uuid, state in zip(wanted, found, strict=True) if state is not None}
 
     def listed(self, uuids: Sequence[str]) -> dict[str, TaskState]:
-        """As :meth:`states`, for a list; empty where that would cost a round trip a row."""
+        """Do as :meth:`states`, for a list; empty if the backend would need a round trip for each row."""
         return self.states(uuids) if self.peeks_cheaply else {}
 
     def failure(self, state: TaskState) -> FailureDetails | None:
-        """The exception's type and traceback of a failed task; None where no Python worker stored them."""
+        """The exception's type and traceback of a failed task; None if no Python worker has stored them."""
         if not state.Error:
             return None
         uuid = failure_record(state.TaskUUID)
         return read_record(self.states([uuid]).get(uuid), state.Error)
 
     def failures(self, states: Sequence[TaskState]) -> dict[str, FailureDetails]:
-        """Read what :meth:`failure` tells of several failed tasks, by UUID, in one round trip."""
+        """Read the details of several failed tasks, by UUID, in one round trip; see :meth:`failure`."""
         names = {state.TaskUUID: failure_record(state.TaskUUID) for state in states if state.Error}
         records = self.listed(list(names.values()))
         read = {
@@ -119,5 +119,5 @@ class StateReader:
         return self.ask(("group", uuid), lambda backend: backend.read_group(uuid))
 
     def clear(self) -> None:
-        """Forget all answers, since something was changed."""
+        """Forget all answers, after an action has changed something."""
         self._cache.clear()

@@ -1,4 +1,4 @@
-"""Walks through all states of a backend, a slice a page view, and keeps counts, the latest failures and groups."""
+"""Walks through all states of a backend, a part at each page view, and keeps counts, the latest failures and groups."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ __all__ = [
     "search_states",
 ]
 
-#: Keys or documents that one step looks at.
+#: Number of keys or documents that one step reads.
 STEP_STATES: Final = 500
 #: Seconds that one page view spends on the walk.
 VIEW_BUDGET_S: Final = 0.08
 #: Seconds between the end of a walk and the next one.
 WALK_INTERVAL_S: Final = 15.0
-#: Failed tasks and groups that a walk keeps, the latest ones.
+#: Numbers of the latest failed tasks and of the latest groups that a walk keeps.
 MAX_FAILED: Final = 500
 MAX_GROUPS: Final = 200
-#: Pairs of a task and a reason, or a state, that are counted apart; the rest is counted together.
+#: Number of pairs of a task and a reason, or of a task and a state, that are counted apart; others are added up.
 MAX_COUNTED: Final = 1000
 #: Characters of a reason.
 MAX_REASON_CHARS: Final = 120
-#: The name that further tasks are counted under.
+#: The name under which the other tasks are added up.
 OTHERS: Final = "(further tasks)"
 
 _NUMBER = re.compile(r"\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\d+")
 
 
 def reason_of(error: str) -> str:
-    """The first line of an error, with ``#`` for numbers and UUIDs: equal for failures of one kind."""
+    """The first line of an error with ``#`` for numbers and UUIDs, so that failures of one kind have one reason."""
     first = next((line for line in error.splitlines() if line.strip()), "")
     short = _NUMBER.sub("#", first[: 2 * MAX_REASON_CHARS]).strip()
     return short if len(short) <= MAX_REASON_CHARS else short[: MAX_REASON_CHARS - 1] + "…"
 
 
 class FailedTask(NamedTuple):
-    """A failed task, without its results. ``created``: unix ns of its first state; 0: not known."""
+    """A failed task that a walk has found. ``created``: unix ns of its first state; 0: not known."""
 
     created: int
     uuid: str
@@ -62,7 +62,7 @@ class FailedTask(NamedTuple):
 
 
 class FoundGroup(NamedTuple):
-    """Holds what a walk notes of a group, without its members. ``created``: unix ns; 0: not known."""
+    """A group that a walk has found; ``members`` is their number. ``created``: unix ns; 0: not known."""
 
     created: int
     uuid: str
@@ -71,21 +71,21 @@ class FoundGroup(NamedTuple):
 
 
 class StateSummary:
-    """The sums of one walk; its size is bounded."""
+    """The sums of one walk. Its size has a bound."""
 
     def __init__(self) -> None:
         self.seen = 0
         self.states: Counter[str] = Counter()
-        #: (task, state) -> tasks
+        #: (task, state) -> number of tasks
         self.names: Counter[tuple[str, str]] = Counter()
-        #: (task, reason) -> failed tasks
+        #: (task, reason) -> number of failed tasks
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.groups = 0
         self._failed: list[FailedTask] = []
         self._groups: list[FoundGroup] = []
 
     def add(self, found: Sequence[TaskState | GroupMeta]) -> None:
-        """Count what one step has found."""
+        """Count the states and groups that one step has found."""
         for each in found:
             if isinstance(each, GroupMeta):
                 self.groups += 1
@@ -129,10 +129,10 @@ def _keep(
 
 
 class StateWalk:
-    """Goes through all states again and again, while somebody looks. Safe in threads.
+    """Goes through all states again and again while a user looks at the dashboard. Safe in threads.
 
     Args:
-        reader: the backend.
+        reader: the reader of the backend.
         clock: monotonic seconds.
     """
 
@@ -148,16 +148,16 @@ class StateWalk:
 
     @property
     def complete(self) -> bool:
-        """True once a walk has ended."""
+        """True after the end of the first walk."""
         return self._last is not None
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since the last walk ended; None: none has."""
+        """Seconds since the end of the last walk; None: no walk has ended."""
         return None if self._last is None else self._clock() - self._ended
 
     def look(self) -> StateSummary:
-        """The sums of the last walk that ended, or of the first one as far as it is; goes on with the walk.
+        """Go on with the walk, and return the sums of the last complete walk, or of the first one so far.
 
         Raises:
             BackendError: the backend cannot be reached.
@@ -186,8 +186,7 @@ class StateWalk:
 
 
 class StateSearch(NamedTuple):
-    """Holds the hits of one step of a search, and where the next step begins. ``cursor``: continues it; ``""``: all was
-    looked at."""
+    """Holds the states that one step of a search found. ``cursor`` continues the search; ``""``: it has ended."""
 
     found: list[TaskState]
     looked_at: int
@@ -203,14 +202,14 @@ def search_states(
 ) -> StateSearch:
     """Search states from a cursor on, for a bounded time, until ``most`` are found.
 
-    A step's finds are kept whole, so there may be some more than ``most``.
+    All states of a step are returned, so there may be some more than ``most``.
 
     Args:
         backend: the backend.
-        fits: says if a state is wanted.
-        cursor: where an earlier search ended; ``""``: at the beginning.
-        most: the number of finds.
-        narrow: keeps some of the fitting states of a step, by what only a further look at the backend tells.
+        fits: returns True for a state that fits the search.
+        cursor: the cursor of an earlier search; ``""``: search from the beginning.
+        most: the number of states after which the search stops.
+        narrow: drops some of the fitting states of a step, for a condition that needs a further read of the backend.
     """
     assert isinstance(backend, SupportsStateWalk)
     until = time.monotonic() + 2 * VIEW_BUDGET_S

@@ -1,4 +1,4 @@
-"""Moments on pages: how long ago for people, and the exact time on hovering."""
+"""Makes times for pages: the age for people, and the exact time that a page shows on hovering."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Moment", "moment", "moment_of_text", "moment_of_unix"]
 
 
 class Moment(NamedTuple):
-    """A time as a page shows it. ``exact`` is RFC 3339, and ``""`` where the time is not known."""
+    """A time on a page. ``text`` is its age in words, and ``exact`` is RFC 3339; ``""``: the time is not known."""
 
     text: str
     exact: str
@@ -21,15 +21,15 @@ UNKNOWN = Moment("–", "")
 
 
 def moment(ns: int | None) -> Moment:
-    """Unix nanoseconds as a Moment; None: not known."""
+    """Make a Moment from unix nanoseconds; None: not known."""
     return UNKNOWN if ns is None else Moment(age(ns, time.time_ns()), exact(ns))
 
 
 def moment_of_text(text: str) -> Moment:
-    """The time in a state."""
+    """Make a Moment from the text of a time in a state."""
     return moment(ns_of(text))
 
 
 def moment_of_unix(seconds: float | None) -> Moment:
-    """Unix seconds as a Moment; None: not known."""
+    """Make a Moment from unix seconds; None: not known."""
     return moment(ns_of_unix(seconds))

@@ -10,9 +10,9 @@ from gearmesh.wire.state import GroupMeta, TaskState
 
 __all__ = ["Box", "Drawing", "Line", "draw"]
 
-#: Boxes of one drawing.
+#: Number of boxes in one drawing.
 MAX_BOXES: Final = 60
-#: Members of a group that are drawn; the page of the group lists all.
+#: Number of a group's members in a drawing; the page of the group lists all.
 MAX_MEMBERS: Final = 8
 BOX_WIDTH: Final = 170
 BOX_HEIGHT: Final = 46
@@ -23,7 +23,7 @@ MAX_LABEL_CHARS: Final = 22
 
 
 class Box(NamedTuple):
-    """A signature, or a remark such as "5 more members" (``uuid`` is empty then)."""
+    """The box of a signature, or of a remark such as "5 more members" without ``uuid``. ``own``: of the page's task."""
 
     x: int
     y: int
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Holds a workflow as boxes and lines, in pixels. ``left_out``: signatures that did not fit."""
+    """Holds a workflow as boxes and lines, in pixels. ``left_out``: the number of signatures that did not fit."""
 
     width: int
     height: int
@@ -54,7 +54,7 @@ class Drawing(NamedTuple):
 
 
 class _Node:
-    """A signature in the tree, before it has a place."""
+    """A signature in the tree, before it has a position."""
 
     def __init__(self, uuid: str, label: str, kind: str = "") -> None:
         self.uuid = uuid
@@ -79,12 +79,12 @@ def _first(sig: Signature) -> list[tuple[int, Signature]]:
 
 
 def draw(sig: Signature, states: Mapping[str, TaskState], group: GroupMeta | None = None) -> Drawing:
-    """Lay out a signature, what follows it, and the other members of its group.
+    """Lay out a signature, the signatures that follow it, and the other members of its group.
 
     Args:
-        sig: the task that the page is about.
+        sig: the signature of the page's task.
         states: known states, by UUID.
-        group: of the task; None: it has none, or it is not known.
+        group: the task's group; None: it is in no group, or the group is not known.
     """
     root, count = _tree(sig)
     columns: list[list[tuple[_Node, _Node | None]]] = []
@@ -118,7 +118,7 @@ def _tree(sig: Signature) -> tuple[_Node, int]:
 def _place(
     root: _Node, above: _Node | None, level: int, columns: list[list[tuple[_Node, _Node | None]]]
 ) -> None:
-    """Put each node into the column of its level. A loop, since a chain may have 60 steps and more."""
+    """Put each node into the column of its level. It is a loop, since recursion would go 60 steps deep or more."""
     todo = [(root, above, level)]
     for node, parent, depth in todo:
         while len(columns) <= depth:

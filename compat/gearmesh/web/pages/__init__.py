@@ -1,4 +1,4 @@
-"""The pages of the dashboard: one module each, with a function that returns the values of its template.
+"""The pages of the dashboard: each module has a function that returns the values of the page's template.
 
 - ``overview``: queues and states. ``queue``: the messages of one queue. ``task``: one task.
 - ``failed``, ``dead``, ``delayed``, ``groups``, ``workers`` and ``periodic``: the lists of the menu.
@@ -6,9 +6,9 @@
 
 Begin with ``delayed``, the shortest. A page is a function of the desk and the query; it raises GearmeshError for a
 server that cannot be reached. An action is a function of the desk and the form; it returns a
-:class:`~gearmesh.web.pages.action.Done`, or the values of a template that asks first.
+:class:`~gearmesh.web.pages.action.Done`, or the values of a template that asks the user first.
 
-A page must never change anything, and every value that a user's task may contain goes through ``desk.masker``.
+A page must never change anything. Every value that comes from a task goes through ``desk.masker``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gearmesh.web.pages.workers import tell, workers
 
 __all__ = ["ACTIONS", "PAGES"]
 
-#: Path -> the name of the template, and the page.
+#: Path -> the name of the template, and the function of the page.
 PAGES: Final[dict[str, tuple[str, Callable[[Desk, Fields], Mapping[str, Any]]]]] = {
     "/": ("overview", overview),
     "/queue": ("queue", queue),
@@ -45,7 +45,7 @@ PAGES: Final[dict[str, tuple[str, Callable[[Desk, Fields], Mapping[str, Any]]]]]
     "/workers": ("workers", workers),
     "/periodic": ("periodic", periodic),
 }
-#: Path -> the action of a form that is posted there.
+#: Path -> the action for a form that is posted to it.
 ACTIONS: Final[dict[str, Callable[[Desk, Fields], Done | Mapping[str, Any]]]] = {
     "/queue/look": look,
     "/task/revoke": revoke,

@@ -1,4 +1,4 @@
-"""The outcome of an action: the address to go on at, and the line in the audit log."""
+"""The outcome of an action: the page to show next, and the line for the audit log."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Done:
     """An action that was carried out.
 
     Attributes:
-        path: the page to go on at.
-        audit: the action in one line, with the numbers of what it changed.
-        query: of that page.
+        path: the path of the page to show next.
+        audit: the action in one line, with the number of changed things.
+        query: the query of that page.
     """
 
     path: str
@@ -24,4 +24,4 @@ class Done:
 
 
 class Refused(Exception):
-    """The form asks for something that cannot be done as it is; nothing was changed."""
+    """Raised if a form asks for something that cannot be done; the action has changed nothing."""

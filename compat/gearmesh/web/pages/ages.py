@@ -1,4 +1,4 @@
-"""The choices of a time in the filters of pages: in the last hour, over a day ago, and so on."""
+"""The choices of an age in the filters of pages: in the last hour, over a day ago, and so on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gearmesh.web.forms import Fields
 
 __all__ = ["AGE_TEXTS", "age_of", "fits_age"]
 
-#: Choices of the age: seconds, and if it is to be younger.
+#: Choice -> seconds, and True if younger things fit, False if older ones do.
 AGES: Final = {
     "under-1m": (60, True),
     "under-1h": (3600, True),
@@ -30,13 +30,13 @@ AGE_TEXTS: Final = (
 
 
 def age_of(fields: Fields) -> str:
-    """Read the choice from a query or a form; "" if it is none of the choices."""
+    """Read the choice from a query or a form; "" if the field has no such choice."""
     choice = fields.text("age")
     return choice if choice in AGES else ""
 
 
 def fits_age(choice: str, at_ns: int | None) -> bool:
-    """True if a time, in unix nanoseconds, is as old as ``choice`` asks; an unknown choice asks for nothing."""
+    """True if a time, in unix nanoseconds, has the age of ``choice``; every time fits an unknown choice."""
     if choice not in AGES:
         return True
     seconds, younger = AGES[choice]

@@ -1,4 +1,4 @@
-"""Dead letters of a queue: a page or a reason at a time, and back to the queue or away, one by one or in bulk."""
+"""Shows the dead letters of a queue, searches them, and retries or deletes them one by one or in bulk."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gearmesh.web.times import Moment, moment_of_unix
 
 __all__ = ["confirm", "dead", "take"]
 
-#: Dead letters of one read, in a search and in an action.
+#: Number of dead letters of one read, in a search and in an action.
 BATCH_LETTERS: Final = 500
-#: Seconds that a view of a search takes at most.
+#: Seconds after which one view of a search stops reading.
 SEARCH_BUDGET_S: Final = 0.15
-#: Dead letters that a view of a search looks at; those that an action looks at.
+#: Number of dead letters that one view of a search reads, and that an action reads.
 MAX_SEARCHED_LETTERS: Final = 5000
 MAX_TAKEN_LETTERS: Final = 100_000
-#: A broker without pages delivers all dead letters to show one; more than these are not shown.
+#: A broker without pages delivers all dead letters to show one. If a queue has more than these, the page shows none.
 MAX_DELIVERED_LETTERS: Final = 1000
 #: Queues in the list of queues with dead letters.
 MAX_LISTED_QUEUES: Final = 50
@@ -47,7 +47,7 @@ class LetterRow(NamedTuple):
 
 
 def dead(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The dead letters of one queue, and the queues that have some."""
+    """The page of the dead letters of one queue, with a list of the queues that have dead letters."""
     abilities = desk.broker.abilities()
     names = desk.directory.first(MAX_LISTED_QUEUES)
     with_dead = [row.counts for row in rows_of(desk, names, with_states=False) if row.counts.dead]
@@ -98,7 +98,7 @@ def _row(desk: Desk, letter: DeadLetter) -> LetterRow:
 
 
 def _first(channel: Any, name: str, start: int, pages: bool) -> tuple[list[DeadLetter], int]:
-    """The dead letters from a position on, and how many were looked at for them."""
+    """Read the dead letters from a position on; returns them and the number that was read."""
     if pages:
         return channel.dead_page(name, start, PAGE_ROWS), PAGE_ROWS
     letters = channel.dead_letters(name, MAX_DELIVERED_LETTERS)
@@ -108,7 +108,7 @@ def _first(channel: Any, name: str, start: int, pages: bool) -> tuple[list[DeadL
 def _search(
     channel: Any, name: str, fits: Callable[[DeadLetter], bool], start: int, pages: bool
 ) -> tuple[list[DeadLetter], int]:
-    """The fitting dead letters, without the first ``start`` of them, and how many were looked at for them."""
+    """Search the dead letters that fit; returns them without the first ``start``, and the number that was read."""
     if not pages:
         letters = channel.dead_letters(name, MAX_DELIVERED_LETTERS)
         return [each for each in letters if fits(each)][start : start + PAGE_ROWS], len(letters)
@@ -129,7 +129,7 @@ def _search(
 
 
 class _Choice(NamedTuple):
-    """The dead letters that a form chooses: by ids, by the conditions of a filter, or all of the queue."""
+    """The dead letters that a form chooses: by ids, by the conditions of a filter, or all of the queue's."""
 
     queue: str
     ids: frozenset[str]
@@ -165,7 +165,7 @@ def _choice(form: Fields) -> _Choice:
 
 
 def _count(desk: Desk, choice: _Choice) -> int:
-    """The number of dead letters that are chosen, for the question."""
+    """Count the chosen dead letters, for the question to the user."""
     if choice.ids:
         return len(choice.ids)
     if choice.everything:
@@ -180,7 +180,7 @@ def _count(desk: Desk, choice: _Choice) -> int:
 def _chosen(
     channel: Any, choice: _Choice, masker: Masker, *, removes: bool
 ) -> Iterator[Sequence[DeadLetter]]:
-    """The chosen dead letters in parts. ``removes``: the caller removes a part before it asks for the next one."""
+    """Yield the chosen dead letters in parts. ``removes``: the caller removes a part before it takes the next one."""
     if not hasattr(channel, "dead_page"):
         letters = [
             each for each in channel.dead_letters(choice.queue, MAX_TAKEN_LETTERS) if choice.has(each, masker)
@@ -195,7 +195,7 @@ def _chosen(
         part = channel.dead_page(choice.queue, start, BATCH_LETTERS)
         if not part:
             return
-        # One that is retried and dies at once comes in again at the end, behind all that were there.
+        # A letter that is retried and dies again comes to the end of the list, after all that were there at first.
         chosen = [each for each in part[: there - looked_at] if choice.has(each, masker)]
         looked_at += len(part)
         if chosen:
@@ -204,7 +204,7 @@ def _chosen(
 
 
 def confirm(desk: Desk, form: Fields) -> Mapping[str, Any]:
-    """Ask, with the count, before dead letters are taken. Raises Refused if none are chosen."""
+    """Ask the user, with the count, before dead letters are retried or deleted. Raises Refused if none are chosen."""
     choice = _choice(form)
     return {
         "template": "confirm",

@@ -1,4 +1,4 @@
-"""Delayed messages: the soonest first."""
+"""Lists delayed messages, the soonest first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DelayedRow(NamedTuple):
 
 
 def delayed(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """A page of the delayed messages of all queues; none where the broker cannot list them."""
+    """The page of the delayed messages of all queues; it has no rows if the broker cannot list them."""
     abilities = desk.broker.abilities()
     if not abilities.pages:
         return {"abilities": abilities, "rows": [], "paging": None, "total": None}

@@ -1,4 +1,4 @@
-"""Failed tasks: by task and reason, the latest ones, and a search through all of them."""
+"""Shows failed tasks by task and reason, lists the latest ones, and searches all of them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from gearmesh.wire.state import FAILURE, TaskState
 
 __all__ = ["failed"]
 
-#: Pairs of a task and a reason that are shown, those with most failures.
+#: Number of pairs of a task and a reason on the page; those with most failures come first.
 MAX_SHOWN_REASONS: Final = 50
-#: States that a search may look for.
+#: States for which a user can search.
 STATES: Final = ("FAILURE", "SUCCESS", "RETRY", "STARTED", "RECEIVED", "PENDING")
 
 
 class TaskRow(NamedTuple):
-    """Holds what a list of tasks shows of one task.
+    """One task in a list of tasks.
 
     Attributes:
-        arguments: as a line; ``""`` where the message of a failed task is not stored.
-        kept: its message is stored, so the dashboard can send it again.
+        arguments: the arguments in one line; ``""`` if the message of a failed task is not stored.
+        kept: True if the task's message is stored, so that the dashboard can send it again.
     """
 
     uuid: str
@@ -44,7 +44,7 @@ class TaskRow(NamedTuple):
 
 
 def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The failed tasks; with conditions, a search through all states."""
+    """The page of failed tasks; if the query has conditions, it searches all states."""
     values: dict[str, Any] = {
         "keeps": desk.states.keeps,
         "walks": desk.states.walks,
@@ -81,7 +81,7 @@ def failed(desk: Desk, query: Fields) -> Mapping[str, Any]:
 
 
 def _masked(desk: Desk, reasons: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    """Tasks, masked reasons and counts, the most frequent first."""
+    """List tasks, masked reasons and counts, the most frequent first."""
     return [
         (task, desk.masker.text(reason), count)
         for (task, reason), count in reasons.most_common(MAX_SHOWN_REASONS)
@@ -89,7 +89,7 @@ def _masked(desk: Desk, reasons: Counter[tuple[str, str]]) -> list[tuple[str, st
 
 
 def _latest(desk: Desk, part: Sequence[FailedTask]) -> list[TaskRow]:
-    """Rows of the latest failures, as they are stored by now; one that is gone stays as the walk has seen it."""
+    """Make rows of the latest failures from their states of now; if a state has gone, from the one the walk saw."""
     states = desk.states.listed([each.uuid for each in part])
     seen = [
         states.get(each.uuid)
@@ -127,7 +127,7 @@ def _rows(desk: Desk, states: Sequence[TaskState]) -> list[TaskRow]:
 
 
 def _search(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """One part of a search through all states; its cursor goes on with it."""
+    """Carry out one part of a search through all states; the cursor continues it."""
     wanted, cursor, masker = FailedFilter.of(query), query.text("cursor"), desk.masker
 
     def narrow(states: list[TaskState]) -> list[TaskState]:

@@ -1,4 +1,4 @@
-"""The conditions by which the page of failed tasks searches, and by which it retries some."""
+"""The conditions by which the page of failed tasks searches tasks and retries them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ __all__ = ["FailedFilter"]
 
 
 class FailedFilter(NamedTuple):
-    """Tasks by their states, and failed ones by the messages that their workers kept. Hidden values fit nothing.
+    """Chooses tasks by their states, and failed tasks by the messages that their workers kept.
+
+    Hidden values never fit a condition.
 
     Attributes:
         state: the state, ``FAILURE`` unless another one is chosen.
@@ -25,7 +27,7 @@ class FailedFilter(NamedTuple):
         text: a part of the error, or a whole UUID.
         args: a part of the arguments, of failed tasks only.
         reason: the whole reason, as the page groups failures.
-        age: when the task was sent, a choice of :data:`~.ages.AGE_TEXTS`.
+        age: the time at which the task was sent, a choice of :data:`~.ages.AGE_TEXTS`.
     """
 
     state: str = FAILURE
@@ -37,7 +39,7 @@ class FailedFilter(NamedTuple):
 
     @classmethod
     def of(cls, fields: Fields) -> FailedFilter:
-        """Read it from a query or a form."""
+        """Read the conditions from a query or a form."""
         return cls(
             fields.text("state") or FAILURE,
             fields.text("task"),
@@ -48,7 +50,7 @@ class FailedFilter(NamedTuple):
         )
 
     def fits(self, state: TaskState, masker: Masker) -> bool:
-        """True if a state fulfils all conditions but that on arguments."""
+        """True if a state meets all conditions except the one on arguments."""
         return (
             state.State == self.state
             and fits_age(self.age, ns_of(state.CreatedAt))
@@ -62,7 +64,7 @@ class FailedFilter(NamedTuple):
         )
 
     def fits_message(self, details: FailureDetails | None, masker: Masker) -> bool:
-        """True if the message that a worker kept fulfils the condition on arguments."""
+        """True if the message that a worker kept meets the condition on arguments."""
         if not self.args:
             return True
         if details is None or not details.message:

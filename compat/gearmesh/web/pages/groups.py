@@ -1,4 +1,4 @@
-"""Groups and chords: the latest ones, and one of them with the progress of its members."""
+"""Lists the latest groups and chords, and shows one of them with the progress of its members."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from gearmesh.web.times import Moment, moment, moment_of_text
 
 __all__ = ["group", "groups"]
 
-#: Members whose states are read to tell a group's progress.
+#: Number of members whose states are read for the progress on the page of a group.
 MAX_COUNTED_MEMBERS: Final = 1000
-#: Groups on a page: the progress of each is read.
+#: Number of groups on a page. It is small, because the progress of each is read.
 PAGE_GROUPS: Final = 20
-#: Members that are read to tell the progress of a group in the list.
+#: Number of members whose states are read for the progress of a group in the list.
 MAX_LISTED_MEMBERS: Final = 100
 NO_STATE: Final = "no state"
 
 
 class GroupProgress(NamedTuple):
-    """Says how many members of a group have ended, and how. ``counted``: the members whose states were read, the first
-    ones."""
+    """Counts the members of a group by state. ``counted``: the number of members, from the first on, that were read."""
 
     states: dict[str, int]
     counted: int
@@ -34,12 +33,12 @@ class GroupProgress(NamedTuple):
 
     @property
     def ended(self) -> int:
-        """Members that are SUCCESS or FAILURE."""
+        """The number of members that are SUCCESS or FAILURE."""
         return self.states.get("SUCCESS", 0) + self.states.get("FAILURE", 0)
 
 
 class GroupRow(NamedTuple):
-    """Holds what the list of groups shows of one group."""
+    """One group in the list of groups; ``progress`` is None if the group has expired."""
 
     group: FoundGroup
     created: Moment
@@ -47,7 +46,7 @@ class GroupRow(NamedTuple):
 
 
 def groups(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The groups that a walk through the states has found, the latest first."""
+    """The page of the groups that a walk through the states has found, the latest first."""
     values: dict[str, Any] = {
         "walks": desk.states.walks,
         "keeps": desk.states.keeps,
@@ -81,7 +80,7 @@ def _progress(desk: Desk, members: tuple[str, ...], most: int) -> GroupProgress:
 
 
 def group(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """One group or chord, with a page of its members."""
+    """The page of one group or chord, with a part of its members."""
     uuid = query.text("id")[:300]
     meta = desk.states.group(uuid) if uuid else None
     members = meta.TaskUUIDs if meta else ()

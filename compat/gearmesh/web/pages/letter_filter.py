@@ -1,4 +1,4 @@
-"""The conditions by which the page of dead letters shows, retries and deletes some of a queue's."""
+"""The conditions by which the page of dead letters shows, retries and deletes dead letters of a queue."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["LetterFilter"]
 
 
 class LetterFilter(NamedTuple):
-    """Dead letters by what a page shows of them; empty conditions are none. Hidden values fit nothing.
+    """Chooses dead letters by the values that a page shows; an empty condition fits all. Hidden values fit none.
 
     Attributes:
         reason: a part of the reason.
         task: a part of the task's name.
         text: a part of the arguments, or a whole UUID.
-        age: when it was dead-lettered the last time, a choice of :data:`~.ages.AGE_TEXTS`.
+        age: the time at which it was last dead-lettered, a choice of :data:`~.ages.AGE_TEXTS`.
     """
 
     reason: str = ""
@@ -31,11 +31,11 @@ class LetterFilter(NamedTuple):
 
     @classmethod
     def of(cls, fields: Fields) -> LetterFilter:
-        """Read it from a query or a form."""
+        """Read the conditions from a query or a form."""
         return cls(fields.text("reason"), fields.text("task"), fields.text("text"), age_of(fields))
 
     def fits(self, letter: DeadLetter, masker: Masker) -> bool:
-        """True if a dead letter fulfils all conditions."""
+        """True if a dead letter meets all conditions."""
         if self.reason and self.reason.lower() not in masker.text(letter.reason).lower():
             return False
         if not fits_age(self.age, ns_of_unix(letter.last)):
@@ -48,7 +48,7 @@ class LetterFilter(NamedTuple):
         )
 
     def words(self) -> list[tuple[str, str]]:
-        """The conditions for people: what is asked, and of what."""
+        """The conditions in words, each with its value; without the age."""
         found = (
             ("the reason contains", self.reason),
             ("the task's name contains", self.task),

@@ -1,4 +1,4 @@
-"""The overview: each queue with its depth, the age of its oldest message, and what else the broker tells."""
+"""Shows each queue with its depth, the age of its oldest message, and the other numbers that the broker gives."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["QueueRow", "TaskRow", "overview", "rows_of", "task_rows"]
 
 #: States in the order of a task's life, the columns of the table of tasks.
 STATES: Final = (PENDING, RECEIVED, STARTED, RETRY, SUCCESS, FAILURE)
-#: Names of tasks in the table, those with most tasks.
+#: Number of names in the table of tasks; those with most tasks come first.
 MAX_SHOWN_TASKS: Final = 20
 
 
 class TaskRow(NamedTuple):
-    """The tasks of one name: how many there are in each of :data:`STATES`, and the share of those that failed.
+    """The tasks of one name: their number in each of :data:`STATES`, and the share of failures.
 
     Attributes:
-        failed_share: failures in percent of the tasks that have ended; None: none has.
+        failed_share: failures in percent of the tasks that have ended; None: no task has ended.
     """
 
     name: str
@@ -40,14 +40,14 @@ class TaskRow(NamedTuple):
 
 
 class QueueRow(NamedTuple):
-    """A queue on the overview; None where the broker does not tell.
+    """A queue on the overview.
 
     Attributes:
-        counts: of its messages.
+        counts: the counts of its messages; None for a number that the broker does not give.
         latency: the time since the oldest waiting message was sent, or was due; ``""``: not known.
-        latency_s: the same in seconds; 0.0 for an empty queue; None: not known.
-        oldest: UUID of that message's task; ``""``: no message waits, or none can be looked at.
-        share: the messages that wait, in percent of the fullest queue's.
+        latency_s: the same time in seconds; 0.0 for an empty queue; None: not known.
+        oldest: the UUID of that message's task; ``""``: no message waits, or the broker cannot show one.
+        share: the number of waiting messages, in percent of the fullest queue's.
     """
 
     counts: QueueCounts
@@ -58,7 +58,7 @@ class QueueRow(NamedTuple):
 
 
 def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """All queues, a page of them at a time, and the sums of the states."""
+    """The overview: a part of all queues, and the sums of the states."""
     names = desk.directory.names()
     start = query.number("start")
     part = names[start : start + PAGE_ROWS]
@@ -99,7 +99,7 @@ def overview(desk: Desk, query: Fields) -> Mapping[str, Any]:
 
 
 def task_rows(names: Mapping[tuple[str, str], int]) -> list[TaskRow]:
-    """A row for each name of a task, those with most tasks first."""
+    """Make a row for each name of a task; the names with most tasks come first."""
     by_name: dict[str, Counter[str]] = {}
     for (name, state), count in names.items():
         by_name.setdefault(name, Counter())[state] += count
@@ -113,7 +113,7 @@ def task_rows(names: Mapping[tuple[str, str], int]) -> list[TaskRow]:
 
 
 def rows_of(desk: Desk, names: list[str], *, with_states: bool = True) -> list[QueueRow]:
-    """The rows of some queues. Raises BackendError for a backend that cannot be reached, if ``with_states``."""
+    """Make the rows of queues. With ``with_states``, it raises BackendError if the backend cannot be reached."""
     pages = desk.broker.abilities().pages
 
     def ask(channel: Any) -> list[tuple[QueueCounts, Signature | None]]:
@@ -146,7 +146,7 @@ def rows_of(desk: Desk, names: list[str], *, with_states: bool = True) -> list[Q
 
 
 def _latency_s(sig: Signature, state: TaskState | None) -> float | None:
-    """The seconds since the message could first have run: since it was sent, or since its ETA; None: not known."""
+    """The seconds for which the message could have run: since it was sent, or since its ETA; None: not known."""
     sent = ns_of(state.CreatedAt) if state else None
     due = ns_of(sig.ETA) if sig.ETA else None
     since = max((at for at in (sent, due) if at is not None), default=None)

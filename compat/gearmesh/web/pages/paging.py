@@ -1,4 +1,4 @@
-"""Positions of pages in a list."""
+"""Computes the positions of pages in a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE_ROWS: Final = 50
 
 
 class Paging(NamedTuple):
-    """The place of a page in its list. Positions are counted from 0; None: there is no such page."""
+    """The place of a page in its list. Positions count from 0. ``before`` and ``after``: None: no such page."""
 
     start: int
     shown: int
@@ -23,7 +23,7 @@ class Paging(NamedTuple):
 
 
 def paging(query: Fields, shown: int, total: int | None) -> Paging:
-    """The place of a page with ``shown`` rows; ``total``: rows of all pages, None: not known."""
+    """Compute the place of a page with ``shown`` rows; ``total``: the rows of all pages, None: not known."""
     start = query.number("start")
     more = start + shown < total if total is not None else shown == PAGE_ROWS
     return Paging(

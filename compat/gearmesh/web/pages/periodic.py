@@ -1,4 +1,4 @@
-"""The periodic plan: the entries of the app with their last and next times, and to send one now."""
+"""Lists the app's periodic entries with their last and next times, and sends one now."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ __all__ = ["periodic", "run_now"]
 
 
 class PeriodicRow(NamedTuple):
-    """Holds what the page of periodic tasks shows of one entry. ``last``: when it was due the last time that a
-    scheduler sent it."""
+    """One entry on the page of periodic tasks. ``last``: the due time of the last run that a scheduler has sent."""
 
     name: str
     spec: str
@@ -34,7 +33,7 @@ class PeriodicRow(NamedTuple):
 
 
 def periodic(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The entries of the app, those first that are due first."""
+    """The page of the app's entries; those that are due first come first."""
     config = desk.app.config
     entries = list(desk.app.periodics.entries.values())
     fired: dict[str, int | None] = {}
@@ -71,7 +70,7 @@ def _sends(entry: Periodic) -> str:
 
 
 def _fired(desk: Desk, entries: list[Periodic]) -> dict[str, int | None]:
-    """The due time of the last firing of each entry (unix ns), as their lock keeps it. Raises GearmeshError."""
+    """Read the due time of the last run of each entry (unix ns) from their lock. Raises GearmeshError."""
     config = desk.app.config
     lock: Lock
     with closing(open_lock(config.lock, settings=config.redis)) as lock:
@@ -85,7 +84,7 @@ def _fired(desk: Desk, entries: list[Periodic]) -> dict[str, int | None]:
 
 
 def run_now(desk: Desk, form: Fields) -> Done:
-    """Send an entry once more, now; its plan stays as it is. Raises Refused for an entry that the app does not have."""
+    """Send an entry once now, without a change of its plan. Raises Refused for an entry that the app does not have."""
     name = form.exact("name")
     entry = desk.app.periodics.entries.get(name)
     if entry is None:

@@ -1,4 +1,4 @@
-"""A queue: its counts, and its messages, a page or a search at a time."""
+"""Shows a queue: its counts, and its messages, page by page or by a search."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gearmesh.wire.state import TaskState
 
 __all__ = ["look", "queue"]
 
-#: Messages that one view of a search looks at, and the seconds that it takes at most.
+#: Number of messages that one view of a search reads, at most, and at least, even if the machine is slow.
 MAX_SEARCHED_MESSAGES: Final = 10_000
-#: Messages that it looks at in any case, however slow the machine is.
 MIN_SEARCHED_MESSAGES: Final = 200
+#: Seconds after which one view of a search stops reading.
 SEARCH_BUDGET_S: Final = 0.15
-#: Messages that RabbitMQ delivers and takes back for one look.
+#: Number of messages that RabbitMQ delivers and takes back for one look.
 MAX_PEEKED_MESSAGES: Final = 50
-#: Messages whose states are read at a time.
+#: Number of messages whose states are read at a time.
 STATES_BATCH: Final = 200
 
 
@@ -44,7 +44,7 @@ class WaitingMessage(NamedTuple):
 
 
 class _Wanted(NamedTuple):
-    """The conditions of a search; empty ones are none."""
+    """The conditions of a search; an empty one fits all messages."""
 
     name: str
     text: str
@@ -67,7 +67,7 @@ class _Wanted(NamedTuple):
 
 
 def queue(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The messages of one queue."""
+    """The page of one queue with its messages."""
     name = query.exact("name") or desk.app.default_queue
     wanted = _Wanted(query.text("task"), query.text("text"), query.text("state"), query.text("age"))
     abilities = desk.broker.abilities()
@@ -107,7 +107,7 @@ def queue(desk: Desk, query: Fields) -> Mapping[str, Any]:
 def _search(
     desk: Desk, name: str, wanted: _Wanted, start: int
 ) -> tuple[list[WaitingMessage], int | None, int]:
-    """Messages that fit, the position to go on at (None: the queue's end), and how many were looked at."""
+    """Search messages; returns those that fit, the next position (None: the queue's end), and the number read."""
 
     def ask(channel: Any) -> tuple[list[WaitingMessage], int | None, int]:
         until = time.monotonic() + SEARCH_BUDGET_S
@@ -116,7 +116,7 @@ def _search(
         position, ended = start - 1, True
         read = partial(channel.pending_page, name)
         for position, body in messages_from(read, start, MAX_SEARCHED_MESSAGES):
-            # The whole arguments are compared, and a row shows their beginning.
+            # The search compares the whole arguments, but a row shows only their beginning.
             row = message_row(body, desk.masker, MAX_ARGUMENT_CHARS)
             if wanted.fits(row):
                 batch.append((position, row._replace(arguments=cut(row.arguments))))
@@ -136,7 +136,7 @@ def _search(
 
 
 def _fitting(desk: Desk, rows: list[tuple[int, MessageRow]], wanted: _Wanted) -> list[WaitingMessage]:
-    """Those of some messages whose states fit."""
+    """Keep the messages whose states fit."""
     if not wanted.needs_states:
         return _with_states(desk, rows)
     states = desk.states.listed([row.uuid for _, row in rows])
@@ -155,10 +155,10 @@ def _with_states(desk: Desk, rows: list[tuple[int, MessageRow]]) -> list[Waiting
 
 
 def look(desk: Desk, form: Fields) -> Mapping[str, Any]:
-    """Let a broker deliver the first messages of a queue and take them back, since it shows them in no other way.
+    """Let a broker deliver the first messages of a queue and take them back, since it cannot show them otherwise.
 
     Raises:
-        Refused: the broker does not give messages back in their order.
+        Refused: the broker does not show waiting messages, or would return them in another order.
     """
     name = form.exact("name")
     if not desk.broker.abilities().shows_pending:
@@ -173,6 +173,6 @@ def look(desk: Desk, form: Fields) -> Mapping[str, Any]:
     rows = [(at, message_row(body, desk.masker)) for at, body in enumerate(bodies)]
     try:
         shown = _with_states(desk, rows)
-    except GearmeshError:  # the messages are worth showing without their states
+    except GearmeshError:  # the backend is unreachable: show the messages without their states
         shown = [WaitingMessage(at, row, "", moment_of_text("")) for at, row in rows]
     return {"template": "peeked", "name": name, "rows": shown}

@@ -1,4 +1,4 @@
-"""Sends failed tasks once more, from the messages that their workers kept: those that are ticked, or all that fit."""
+"""Sends failed tasks again, chosen one by one or by a search, from the messages that their workers kept."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from gearmesh.wire.state import FAILURE, TaskState
 
 __all__ = ["confirm_failed", "retry_failed"]
 
-#: Failed tasks that one action sends at most, and the seconds for which it looks for them.
+#: Number of failed tasks that one action sends, and the seconds after which it stops searching for them.
 MAX_RETRIED_TASKS: Final = 10_000
 SEARCH_BUDGET_S: Final = 20.0
-#: Failed tasks whose messages are read at a time.
+#: Number of failed tasks whose messages are read at a time.
 BATCH_TASKS: Final = 500
 
 
 class _Chosen(NamedTuple):
-    """The failed tasks that a form chooses, with what their workers kept.
+    """The failed tasks that a form chooses, with the details that their workers stored.
 
     Attributes:
-        failed: by UUID; without those whose message is not stored.
-        without: how many have no message.
-        whole: False if there are more than were looked for.
+        failed: the details by UUID, without the tasks whose message is not stored.
+        without: the number of tasks whose message is not stored.
+        whole: False if the search stopped at a bound, so that there may be more tasks.
     """
 
     failed: dict[str, FailureDetails]
@@ -43,7 +43,7 @@ class _Chosen(NamedTuple):
 
 
 def confirm_failed(desk: Desk, form: Fields) -> Mapping[str, Any]:
-    """Ask, with the count, before failed tasks are sent once more. Raises Refused if none are chosen."""
+    """Ask the user, with the count, before failed tasks are sent again. Raises Refused if none are chosen."""
     wanted = _wanted(form)
     chosen = _choose(desk, form, wanted)
     return {
@@ -58,13 +58,13 @@ def confirm_failed(desk: Desk, form: Fields) -> Mapping[str, Any]:
 
 
 def retry_failed(desk: Desk, form: Fields) -> Done:
-    """Send failed tasks once more, each under its UUID. Raises Refused if none are chosen, or none has a message."""
+    """Send failed tasks again, each under its UUID. Raises Refused if none are chosen, or none has a stored message."""
     wanted = _wanted(form)
     chosen = _choose(desk, form, wanted)
     if not chosen.failed:
         raise Refused("no worker has stored the message of these tasks, or they are not FAILURE any more")
     for details in chosen.failed.values():
-        # At once, whatever its ETA was.
+        # Without the old ETA, so that it runs at once.
         desk.app.send(msgspec.structs.replace(decode(details.message.encode()), ETA=None))
     which = (
         f"ids={len(form.all('id'))}"
@@ -79,7 +79,7 @@ def retry_failed(desk: Desk, form: Fields) -> Done:
 
 
 def _wanted(form: Fields) -> FailedFilter | None:
-    """The filter of a form; None: it names tasks by their UUIDs."""
+    """Read the filter of a form; None: the form names tasks by their UUIDs. Raises Refused."""
     if form.text("scope") != "filter":
         if not form.all("id"):
             raise Refused("no failed tasks are chosen: tick some, or choose all that fit the search")

@@ -1,4 +1,4 @@
-"""A task by its UUID: its state, its message as far as the broker shows it, its error, and its workflow."""
+"""Shows a task by its UUID: its state, its message if the broker shows it, its error, and its workflow."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, RETRY, STARTED, SUCC
 
 __all__ = ["payload", "revoke", "task"]
 
-#: Queues that are searched for one message.
+#: Number of queues that a search for one message reads.
 MAX_SEARCHED_QUEUES: Final = 20
-#: Characters of a UUID; a longer text is none.
+#: Characters of a UUID; a longer text is cut.
 MAX_UUID_CHARS: Final = 300
 #: The steps of a task's life, in their order.
 _STEPS: Final = (PENDING, RECEIVED, STARTED)
 
 
 class Step(NamedTuple):
-    """A step of a task's life. ``status``: ``past``, ``now``, ``open``, or ``wrong`` for a failure."""
+    """A step of a task's life. ``status``: ``past``, ``now``, ``open`` (to come), or ``wrong`` for a failure."""
 
     name: str
     status: str
@@ -39,14 +39,14 @@ class Step(NamedTuple):
 
 
 def task(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """All that is known of one task."""
+    """The page of one task."""
     uuid = query.text("id")[:MAX_UUID_CHARS]
     state = desk.states.states([uuid]).get(uuid) if uuid else None
     group = desk.states.group(uuid) if uuid and state is None else None
     search = _find(desk, uuid, state) if uuid else None
     found = search.found if search else None
     failure = desk.states.failure(state) if state else None
-    # Of a failed task the worker has kept the message.
+    # The worker has stored the message of a failed task.
     kept = failure.message.encode() if failure and not found else b""
     body = found.body if found else kept
     sig = signature_of(body) if body else None
@@ -81,7 +81,7 @@ def task(desk: Desk, query: Fields) -> Mapping[str, Any]:
 
 
 def _find(desk: Desk, uuid: str, state: TaskState | None) -> MessageSearch | None:
-    """Look for the message of a task; None where the broker shows messages only by delivering them."""
+    """Look for the message of a task; None if the broker shows messages only by delivering them."""
     if not desk.broker.abilities().pages:
         return None
     names = desk.directory.first(MAX_SEARCHED_QUEUES)
@@ -91,7 +91,7 @@ def _find(desk: Desk, uuid: str, state: TaskState | None) -> MessageSearch | Non
 
 
 def _place(found: FoundMessage | None) -> str:
-    """The place of a message in words."""
+    """Describe the place of a message in words."""
     if found is None:
         return ""
     detail = found.detail
@@ -107,7 +107,7 @@ def _place(found: FoundMessage | None) -> str:
 
 
 def _steps(state: TaskState | None) -> list[Step]:
-    """The life of a task as far as its one stored state tells. The backend keeps the time of the first only."""
+    """The steps of a task's life by its stored state. The backend keeps only the last state and the first time."""
     if state is None:
         return []
     unknown = Moment("", "")
@@ -139,7 +139,7 @@ def _results(desk: Desk, state: TaskState | None) -> list[tuple[str, str]]:
 
 
 def _drawing(desk: Desk, sig: Signature) -> Any:
-    """The workflow of a task, if it has one."""
+    """Draw the workflow of a task; None if it has none."""
     group = desk.states.group(sig.GroupUUID) if sig.GroupUUID else None
     if not sig.nested() and group is None:
         return None
@@ -158,7 +158,7 @@ def payload(desk: Desk, query: Fields) -> str:
 
 
 def revoke(desk: Desk, form: Fields) -> Done:
-    """Revoke a task: no gearmesh worker starts it, and one that runs it is told to stop.
+    """Revoke a task: no gearmesh worker starts it, and a worker that runs it interrupts it.
 
     Raises:
         Refused: no task is named, or the backend keeps no revocations.

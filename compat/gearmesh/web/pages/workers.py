@@ -1,4 +1,4 @@
-"""Workers: the consumers of all queues, as far as the broker knows them, and the messages that they hold."""
+"""Lists the workers that reply, and the consumers that the broker knows with the messages that they hold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from gearmesh.web.pages.overview import rows_of
 
 __all__ = ["tell", "workers"]
 
-#: Queues whose consumers are listed.
+#: Number of queues whose consumers are listed.
 MAX_QUEUES: Final = 60
-#: Messages of one worker that are shown.
+#: Number of messages of one worker on the page.
 MAX_SHOWN_MESSAGES: Final = 20
 
 
@@ -37,12 +37,12 @@ class WorkerRow(NamedTuple):
     """A consumer of one or more queues.
 
     Attributes:
-        name: the name under which it takes messages; ``HOST:PID:…`` unless its user chose another beginning.
-        queues: the queues that it consumes from.
+        name: its name on the broker; ``HOST:PID:…`` unless the user chose another beginning.
+        queues: the queues that it consumes.
         silence: the time since its last heartbeat, in words.
         alive: False if it has missed heartbeats.
-        held: how many messages it holds.
-        messages: the first of them.
+        held: the number of messages that it holds.
+        messages: the first of these messages.
     """
 
     name: str
@@ -54,7 +54,7 @@ class WorkerRow(NamedTuple):
 
 
 def workers(desk: Desk, query: Fields) -> Mapping[str, Any]:
-    """The workers of all queues."""
+    """The page of the workers of all queues."""
     abilities = desk.broker.abilities()
     names = desk.directory.first(MAX_QUEUES)
     rows: list[WorkerRow] = []
@@ -92,10 +92,10 @@ def _told(query: Fields) -> str:
 
 
 def tell(desk: Desk, form: Fields) -> Done | Mapping[str, Any]:
-    """Tell one worker, or all of them, something; before a worker stops, ask.
+    """Send an order to one worker or to all; ask the user before a worker stops.
 
     Raises:
-        Refused: the form asks for what cannot be done.
+        Refused: the form has no such order, or the order is wrong.
         GearmeshError: the broker is unreachable, or a worker refuses.
     """
     verb, to = form.text("verb"), form.exact("to")
@@ -118,7 +118,7 @@ def tell(desk: Desk, form: Fields) -> Done | Mapping[str, Any]:
 
 
 def _rows(desk: Desk, found: list[tuple[str, list[ConsumerReport]]]) -> list[WorkerRow]:
-    """One row for each consumer: it has a report in each of its queues."""
+    """Make one row for each consumer from its reports, one of which comes from each of its queues."""
     reports: dict[str, list[tuple[str, ConsumerReport]]] = {}
     for queue, consumers in found:
         for report in consumers:
