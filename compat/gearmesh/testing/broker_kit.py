@@ -1,4 +1,4 @@
-"""The fixture ``gearmesh_broker``: what a test asks of its queues, and does to them."""
+"""The fixture ``gearmesh_broker``: a test reads its queues, moves its clock, and causes faults."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["BrokerKit", "EnqueuedCall"]
 
 #: Seconds within which the tasks of ``run_all`` must end.
 RUN_TIMEOUT_S: Final = 30.0
-#: Tasks after which ``run_all`` takes a workflow for endless.
+#: Number of tasks after which ``run_all`` regards a workflow as endless.
 MAX_RUNS: Final = 10_000
-#: Seconds by which a delay may differ from the expected one: a test takes some time between the two.
+#: Seconds by which a delay may differ from the expected one, since the test takes some time between the two.
 DELAY_TOLERANCE_S: Final = 5.0
 
 
@@ -62,7 +62,7 @@ class _Ended(TaskObserver):
 
 
 class BrokerKit:
-    """The in-memory broker of one test, with the app that is on it.
+    """The in-memory broker of one test, with the app that uses it.
 
     Args:
         app: the app under test, whose broker is ``broker``.
@@ -73,7 +73,7 @@ class BrokerKit:
         self.app = app
         self._broker = broker
 
-    # -- what waits -------------------------------------------------------------------------------------
+    # -- waiting messages -------------------------------------------------------------------------------
 
     def enqueued(self, task: Task[..., Any, Any] | str | None = None) -> list[EnqueuedCall]:
         """The messages that no worker has taken: first those that are due, then the delayed ones.
@@ -104,10 +104,10 @@ class BrokerKit:
 
         Args:
             task: the task, or its name.
-            args, kwargs: the arguments as they were given to ``delay``. If both are None, any arguments match.
-            count: the expected number; 0: none.
-            queue: the queue in which they wait; None: any.
-            delay: seconds until they are due, give or take 5; None: any.
+            args, kwargs: the arguments that were given to ``delay``. If both are None, any arguments match.
+            count: the expected number of calls; 0: none may wait.
+            queue: the queue in which they wait; None: any queue.
+            delay: seconds until they are due, give or take 5; None: any delay.
 
         Raises:
             AssertionError: another number of calls waits; the text lists all messages.
@@ -136,15 +136,15 @@ class BrokerKit:
         self._broker.move_clock(seconds)
 
     def run_all(self, *, delayed: bool = False) -> list[str]:
-        """Run everything that waits, and all that follows, one task at a time, with a worker of its own.
+        """Start a worker that runs all waiting tasks, and the tasks that follow them, one at a time.
 
         Args:
-            delayed: True: also move the clock to each delayed message and run it, until no message is left.
+            delayed: True also moves the clock to each delayed message and runs it, until no message is left.
 
         Returns the names of the tasks in the order in which they ended; a retry is an end, too.
 
         Raises:
-            AssertionError: the tasks do not come to an end.
+            AssertionError: the tasks do not end.
         """
         ended = _Ended()
         while True:
@@ -161,12 +161,12 @@ class BrokerKit:
                 if len(ended.names) > MAX_RUNS or time.monotonic() > deadline:
                     waiting = "".join(f"\n  {call}" for call in self.enqueued())
                     raise AssertionError(
-                        f"after {len(ended.names)} tasks there are still some:{waiting or ' one runs'}"
+                        f"after {len(ended.names)} tasks, messages still wait:{waiting or ' none, but a task runs'}"
                     )
                 self._broker.changed.wait(0.1)
 
     def _count(self, queue: str) -> int:
-        """The messages of a queue that wait or run."""
+        """The number of messages of a queue that wait or run."""
         count = self._broker.count(queue)
         return (count.pending or 0) + (count.held or 0)
 
@@ -174,7 +174,7 @@ class BrokerKit:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Let the broker be unreachable inside of the ``with`` block."""
+        """Make the broker unreachable inside of the ``with`` block."""
         self._broker.set_away(True)
         try:
             yield
@@ -182,16 +182,16 @@ class BrokerKit:
             self._broker.set_away(False)
 
     def lose_reply(self, count: int = 1) -> None:
-        """Let the broker accept the next message or outcome, but lose its reply.
+        """Make the broker accept the next ``count`` messages or outcomes, but lose its replies.
 
-        The connection breaks before the sender learns that the broker has accepted it.
+        The connection breaks before the sender learns that the broker has accepted the message.
         """
         self._broker.lose_replies(count)
 
     def kill_worker(self, task: Task[..., Any, Any] | str) -> None:
-        """Let the worker die in the next run of a task: the function has run, and its outcome is lost.
+        """Make the worker die in the next run of a task, after the function has run and before its outcome is stored.
 
-        The message is redelivered, as after a lease, so the function runs again.
+        The broker redelivers the message, as after a lease, so the function runs again.
         """
         self._broker.kill_worker_of(task.name if isinstance(task, Task) else task)
 
@@ -213,7 +213,7 @@ def _call(body: bytes, queue: str, delay: float) -> EnqueuedCall:
 def _expected(
     task: Task[..., Any, Any] | str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[Any, ...]:
-    """Arguments as a worker reads them, so that a tuple equals the list that it becomes."""
+    """Convert arguments to the values that a worker reads, since a tuple becomes a list on its way."""
     if isinstance(task, Task):
         return tuple(load_args(Signature(Args=task.declaration.dump_args(args, kwargs))))
     return tuple(args)

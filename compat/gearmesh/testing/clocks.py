@@ -1,12 +1,12 @@
-"""Simulated time for schedulers: days go by in milliseconds, and clocks can be set wrong.
+"""Simulated time for schedulers: a test lets days pass in milliseconds, and can set clocks wrong.
 
 ::
 
     time = SimulatedTime("2024-03-01T12:00:00Z")
     clock = time.clock()
     with Scheduler(app, clock=clock) as scheduler:
-        time.advance(3600, scheduler)   # and all that is due in an hour is sent
-        clock.step(-60)                 # the wall clock is set back
+        time.advance(3600, scheduler)   # the scheduler sends all tasks that are due in this hour
+        clock.step(-60)                 # the wall clock goes back by a minute
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from gearmesh.wire import gotime
 __all__ = ["SimulatedClock", "SimulatedTime"]
 
 SECOND = 10**9
-#: Seconds of real time within which schedulers must come to rest.
+#: Seconds of real time within which schedulers must have sent all due tasks.
 REST_TIMEOUT_S = 60.0
 
 
 class SimulatedTime:
-    """A time that goes on only when a test advances it. ``start``: the first time that clocks show, RFC 3339."""
+    """A time that passes only when a test advances it. ``start``: the first time that clocks show, RFC 3339."""
 
     def __init__(self, start: str) -> None:
         self.start_ns = gotime.parse(start)
         #: nanoseconds since the start
         self.steady = 0
-        #: how often a scheduler has been woken because its time had come
+        #: number of times that a scheduler was woken because its sleep was over
         self.wakes = 0
         self._changed = threading.Condition()
         self._sleepers: dict[Waker, int] = {}
 
     def clock(self, skew: float = 0.0) -> SimulatedClock:
-        """A clock that shows ``skew`` seconds more than it should."""
+        """Make a clock that is ``skew`` seconds ahead of the simulated time."""
         return SimulatedClock(self, skew)
 
     def seconds(self) -> float:
@@ -45,7 +45,7 @@ class SimulatedTime:
         return self.steady / SECOND
 
     def advance(self, seconds: float, *schedulers: Scheduler) -> None:
-        """Let ``seconds`` go by, from one moment at which a scheduler wakes to the next; all that is due is sent."""
+        """Let ``seconds`` pass. At each time at which a scheduler wakes, wait until it has sent the due tasks."""
         target = self.steady + round(seconds * SECOND)
         while True:
             self.settle(*schedulers)
@@ -61,14 +61,14 @@ class SimulatedTime:
                     waker.wake()
 
     def settle(self, *schedulers: Scheduler) -> None:
-        """Wait until these schedulers have sent all that is due, and sleep."""
+        """Wait until these schedulers have sent all due tasks and sleep. Raises AssertionError after 60 s."""
         with self._changed:
             asleep = self._changed.wait_for(lambda: len(self._sleepers) >= len(schedulers), REST_TIMEOUT_S)
         if not asleep or not all(scheduler.drain(REST_TIMEOUT_S) for scheduler in schedulers):
-            raise AssertionError(f"the schedulers did not come to rest within {REST_TIMEOUT_S:g} s")
+            raise AssertionError(f"the schedulers have not sent all due tasks within {REST_TIMEOUT_S:g} s")
 
     def sleep(self, waker: Waker, seconds: float) -> None:
-        """Sleep until the simulated time is over, or the waker is woken: the clocks' ``wait``."""
+        """Sleep until ``seconds`` of simulated time have passed, or the waker is woken; clocks wait by this."""
         with self._changed:
             self._sleepers[waker] = self.steady + round(seconds * SECOND)
             self._changed.notify_all()
@@ -88,7 +88,7 @@ class SimulatedClock:
         return Now(self._time.start_ns + self._time.steady + self._skew, self._time.steady)
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward, or with less than 0 back. A sleeping scheduler does not notice."""
+        """Set the wall clock forward, or back if ``seconds`` is negative. A sleeping scheduler does not notice."""
         self._skew += round(seconds * SECOND)
 
     def wait(self, waker: Waker, seconds: float) -> None:

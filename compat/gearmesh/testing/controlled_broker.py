@@ -1,4 +1,4 @@
-"""A memory broker whose clock and faults a test controls."""
+"""Defines a memory broker whose clock and faults a test controls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ControlledBroker(Broker):
 
     @property
     def url(self) -> str:
-        """The URL of this broker, and of a result backend beside it."""
+        """The URL of this broker, which is also the URL of its result backend."""
         return f"memory://{self.name}"
 
     def now_ns(self) -> int:
@@ -40,14 +40,14 @@ class ControlledBroker(Broker):
         return self._now_ns + delay_ns
 
     def move_clock(self, seconds: float) -> None:
-        """Let ``seconds`` pass; what is due then waits in its queue."""
+        """Let ``seconds`` pass, and move the messages that are due then to their queues."""
         with self.changed:
             self._now_ns += round(seconds * 1e9)
             self.advance()
             self.changed.notify_all()
 
     def move_to_next(self) -> bool:
-        """Move the clock to the time at which the next delayed message is due; False: there is none."""
+        """Move the clock to the time at which the next delayed message is due; False: no message is delayed."""
         with self.changed:
             for message in self.delayed(1):
                 self._now_ns = max(self._now_ns, message.eta_ns)
@@ -58,18 +58,18 @@ class ControlledBroker(Broker):
     # -- faults ----------------------------------------------------------------------------------------
 
     def set_away(self, away: bool) -> None:
-        """Refuse all connections' commands, as a broker that is restarted; False: answer again."""
+        """Refuse the commands of all connections, as a broker that restarts; False: answer again."""
         with self.changed:
             self._away = away
             self.changed.notify_all()
 
     def lose_replies(self, count: int) -> None:
-        """Carry out the next ``count`` commits and let their callers think that the connection broke."""
+        """Carry out the next ``count`` commits, but raise ConnectionResetError to their callers."""
         with self.changed:
             self._lost_replies = count
 
     def kill_worker_of(self, task: str) -> None:
-        """Let the worker of the next run of a task die after the function has run and before its outcome is stored."""
+        """Make the worker die in a task's next run, after the function has run and before its outcome is stored."""
         with self.changed:
             self._killers.append(task)
 
@@ -87,7 +87,9 @@ class ControlledBroker(Broker):
         with self.changed:
             self._need_connection()
             for commit in commits:
-                self._kill(commit)  # and the commit finds its delivery lost
+                self._kill(
+                    commit
+                )  # takes the delivery from the worker, so the outcome of the commit is "lost"
             outcomes = super().commit(commits, token, backend)
             if self._lost_replies:
                 self._lost_replies -= 1
@@ -99,7 +101,7 @@ class ControlledBroker(Broker):
             raise ConnectionRefusedError("the test keeps the broker away")
 
     def _kill(self, commit: Commit) -> None:
-        """Return the deliveries of a worker that is to die now, with the one that this commit settles."""
+        """If the worker of this commit's delivery must die, return all its deliveries to their queues."""
         settle = commit.settle
         if settle is None or settle.how == "keep" or not self._killers:
             return

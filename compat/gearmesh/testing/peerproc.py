@@ -1,7 +1,7 @@
-"""Starts a peer and talks to it: one JSON object a line in and out.
+"""Starts a peer and talks to it in lines, each with one JSON object.
 
-A peer is any program that holds an implementation of Machinery's protocol behind the verbs of
-``docs/howto/interop.md``; :mod:`gearmesh.testing.peer` is the Python one. ::
+A peer is any program that offers an implementation of Machinery's protocol by the verbs of ``docs/howto/interop.md``;
+:mod:`gearmesh.testing.peer` is the peer in Python. ::
 
     with PeerProcess([path, "-mode", "both", "-broker", url, "-backend", url]) as peer:
         answer = peer.ask(Op="call", Sig={"Name": "add", "Args": []})
@@ -30,16 +30,16 @@ Answer = dict[str, Any]
 
 
 class PeerError(RuntimeError):
-    """A peer did not start or answer; the message ends with the last lines of its log."""
+    """Raised if a peer does not start or gives no valid answer; the message ends with the last lines of its log."""
 
 
 class PeerDied(PeerError):
-    """The peer's process ended, or closed its output, before it answered."""
+    """Raised if the peer's process ended, or closed its output, before it answered."""
 
 
 class PeerTimeout(PeerError):
-    """The peer's answer did not come in time. The peer is ended, since a late answer would be taken for that of the
-    next request."""
+    """Raised if the peer does not answer in time. The peer is killed, since a late answer would look like the answer to
+    the next request."""
 
 
 def python_peer(*flags: str) -> list[str]:
@@ -50,17 +50,16 @@ def python_peer(*flags: str) -> list[str]:
 class PeerProcess(Startable):
     """One peer process; a context manager that starts it, waits until it is ready, and ends it.
 
-    One thread at a time may ask. The process is ended through its own id, never by name.
+    Only one thread at a time may ask. It ends the process by its own id, never by a name.
 
     Args:
         argv: the program and its flags.
-        env: environment variables to set, in addition to this process's own.
-        log: file for its standard error; None: a temporary one, removed at the end.
-        timeout: seconds for the first line, for an answer where the request names no timeout,
-            and for an orderly end.
+        env: environment variables to set, in addition to those of this process.
+        log: file for the peer's standard error; None: a temporary file, which is removed at the end.
+        timeout: seconds for the first line, for an answer if the request names no timeout, and for an orderly end.
 
     Raises:
-        PeerError: it did not start; the end of its log is in the message.
+        PeerError: the peer did not start; the message has the end of its log.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class PeerProcess(Startable):
 
     @property
     def pid(self) -> int:
-        """Process id while it runs; 0 otherwise."""
+        """The process id while the peer runs; 0 otherwise."""
         return self._process.pid if self.running and self._process else 0
 
     @property
@@ -95,7 +94,7 @@ class PeerProcess(Startable):
         self.wait_ready()
 
     def launch(self) -> None:
-        """Start the process without waiting, so that several can come up side by side."""
+        """Start the process without waiting, so that several peers can start at the same time."""
         if self._process is not None:
             raise PeerError(f"{self.argv[0]} was started already")
         try:
@@ -104,7 +103,7 @@ class PeerProcess(Startable):
             )
         except OSError as exc:
             raise PeerError(f"cannot start {self.argv[0]}: {exc}") from exc
-        # It is read all the time: a peer that cannot write stands still.
+        # A thread reads the output all the time, because a peer that cannot write stops working.
         self._reader = threading.Thread(
             target=self._read, args=(self._process,), name="gearmesh-peer", daemon=True
         )
@@ -121,8 +120,7 @@ class PeerProcess(Startable):
     ) -> Answer:
         """Send one request, given as a mapping or by its fields, and return the answer.
 
-        ``timeout``: seconds; None: TimeoutMs of the request (10 s without one) and the time that
-        the peer may need on top.
+        ``timeout``: seconds; None: TimeoutMs of the request (10 s without it), plus the timeout of this object.
         """
         asked = {**(request or {}), **fields}
         if timeout is None:
@@ -130,7 +128,7 @@ class PeerProcess(Startable):
         return self.ask_text(json.dumps(asked, ensure_ascii=True).encode(), timeout=timeout)
 
     def ask_text(self, line: bytes, *, timeout: float | None = None) -> Answer:
-        """As :meth:`ask`, with the request's own text: for number literals that Python would change."""
+        """Do as :meth:`ask`, with the text of the request, for number literals that Python would change."""
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         process = self._process
         if process is None or process.stdin is None:
@@ -143,12 +141,12 @@ class PeerProcess(Startable):
         return self._next_line(deadline, line[:200].decode(errors="replace"))
 
     def log_text(self) -> str:
-        """The text that it has written to standard error so far."""
-        handle = self._log.fileno()  # the peer writes through the same offset, so leave that alone
+        """The text that the peer has written to standard error so far."""
+        handle = self._log.fileno()  # pread does not move the file's offset, at which the peer writes
         return os.pread(handle, os.fstat(handle).st_size, 0).decode(errors="replace")
 
     def close(self) -> None:
-        """Close its input, wait until it has ended, and end it if it takes too long. A second call does nothing."""
+        """Close the peer's input, wait for its end, and kill it after the timeout. A second call does nothing."""
         process = self._process
         if process is not None and process.stdin is not None:
             with suppress(OSError):
@@ -164,13 +162,13 @@ class PeerProcess(Startable):
         self._log.close()
 
     def wait(self) -> int:
-        """Wait until it has ended by itself; return its exit status."""
+        """Wait until the peer has ended by itself; return its exit status."""
         if self._process is None:
             raise PeerError(f"{self.argv[0]} was not started")
         return self._process.wait(self._timeout)
 
     def kill(self) -> None:
-        """Send it SIGKILL, as when the machine loses power."""
+        """Send SIGKILL to the peer, as if the machine lost power."""
         process = self._process
         if process is not None and process.poll() is None:
             process.kill()
@@ -197,7 +195,7 @@ class PeerProcess(Startable):
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise self._problem(PeerError, f"answered what is no JSON object: {line[:200]!r}")
+            raise self._problem(PeerError, f"answered {line[:200]!r}, expected a JSON object")
         return answer
 
     def _problem(self, kind: type[PeerError], text: str) -> PeerError:

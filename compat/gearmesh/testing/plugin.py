@@ -1,6 +1,6 @@
-"""The pytest plugin: an app's tasks are tested on an in-memory broker whose clock and faults the test controls.
+"""The pytest plugin: tests run an app's tasks on an in-memory broker, and control its clock and its faults.
 
-pytest finds it by its entry point. The ini setting ``gearmesh_app`` names the app, as ``MODULE:APP``. See
+pytest finds the plugin by its entry point. The ini setting ``gearmesh_app`` names the app as ``MODULE:APP``. See
 docs/howto/test.md.
 """
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # each pytest session imports this module, also those that test no tasks
+if (
+    TYPE_CHECKING
+):  # each pytest session imports this module, even if it tests no tasks, so the import must be quick
     from gearmesh.app.app import App
     from gearmesh.testing.broker_kit import BrokerKit
     from gearmesh.testing.controlled_broker import ControlledBroker
@@ -19,13 +21,13 @@ if TYPE_CHECKING:  # each pytest session imports this module, also those that te
 
 __all__ = ["gearmesh_app", "gearmesh_broker", "gearmesh_worker", "pytest_addoption"]
 
-#: Tasks that the worker of a test runs at a time.
+#: Number of tasks that the worker of a test runs at the same time.
 WORKER_CONCURRENCY = 4
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini setting ``gearmesh_app``."""
-    parser.addini("gearmesh_app", "the app whose tasks are tested: MODULE:APP such as shop.tasks:app")
+    parser.addini("gearmesh_app", "the app whose tasks the tests run: MODULE:APP such as shop.tasks:app")
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def gearmesh_app(request: pytest.FixtureRequest, _gearmesh_memory: ControlledBro
 
 @pytest.fixture
 def gearmesh_broker(gearmesh_app: App, _gearmesh_memory: ControlledBroker) -> BrokerKit:
-    """The in-memory broker of the test: what is enqueued, its clock, ``run_all`` and its faults."""
+    """The in-memory broker of the test, with its messages, its clock, ``run_all`` and its faults."""
     from gearmesh.testing.broker_kit import BrokerKit
 
     return BrokerKit(gearmesh_app, _gearmesh_memory)
@@ -70,7 +72,7 @@ def gearmesh_broker(gearmesh_app: App, _gearmesh_memory: ControlledBroker) -> Br
 
 @pytest.fixture
 def gearmesh_worker(gearmesh_app: App) -> Iterator[Worker]:
-    """A worker that runs the app's tasks in threads during the test, from all queues that its tasks name."""
+    """A worker that runs the app's tasks in threads during the test, from all queues that the tasks name."""
     from gearmesh.inspection.broker import app_queues
     from gearmesh.worker.worker import Worker
 

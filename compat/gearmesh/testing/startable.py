@@ -12,7 +12,7 @@ __all__ = ["Startable"]
 
 
 class Startable(ABC):
-    """A context manager: it starts on entry and closes on exit, and closes at once if it cannot start."""
+    """A context manager that calls ``start`` on entry and ``close`` on exit, or if ``start`` raises an error."""
 
     def __enter__(self) -> Self:
         try:
@@ -27,8 +27,8 @@ class Startable(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start, and return once it serves."""
+        """Start the process, and return when it serves."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it and remove its files. A second call does nothing."""
+        """End the process and remove its files. A second call does nothing."""

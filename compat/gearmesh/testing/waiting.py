@@ -1,4 +1,4 @@
-"""Awaits a condition instead of a time."""
+"""Waits for a condition, in place of a fixed time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def eventually(condition: Callable[[], T], timeout: float = AWAIT_TIMEOUT_S, wha
     """Wait for a true value of ``condition``, which is called every 5 ms, and return it.
 
     Raises:
-        AssertionError: ``what`` (or "it") did not happen within ``timeout`` seconds.
+        AssertionError: the condition did not become true within ``timeout`` seconds; the text names ``what``.
     """
     deadline = time.monotonic() + timeout
     while not (value := condition()):

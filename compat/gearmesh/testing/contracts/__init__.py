@@ -1,4 +1,4 @@
-"""Contracts: test suites that each transport, backend and lock must pass, those of other packages included.
+"""Contracts: test suites that each transport, backend and lock must pass, including those of other packages.
 
 A test module subclasses a contract and provides its fixtures::
 
@@ -11,23 +11,24 @@ A test module subclasses a contract and provides its fixtures::
 
 ``pytest.register_assert_rewrite("gearmesh.testing.contracts")`` in a ``conftest.py`` makes failures readable.
 
-The parts, each a class of tests about one subject:
+Each part is a class of tests about one subject:
 
 ``transport``
-    :class:`TransportContract` joins ``deliveries`` (order, bytes, prefetch, waiting), ``settlement`` (what becomes of a
-    delivery; repeated batches), ``delays``, ``leases`` (dead consumers, crash counts), ``enlistment`` (states in the
-    step that settles), ``inspection`` (counts and purges) and ``plain_kombu`` (kombu programs without gearmesh). Its
-    fixtures, and the consumer that tests look through, are in ``support``.
+    :class:`TransportContract` joins ``deliveries`` (order, bytes, prefetch, waiting), ``settlement`` (the ways to
+    settle, repeated batches), ``delays``, ``leases`` (dead consumers, crash counts), ``enlistment`` (states that are
+    written in the step that settles), ``inspection`` (counts and purges) and ``plain_kombu`` (kombu programs without
+    gearmesh). ``support`` has its fixtures, and the consumer through which tests receive messages.
 ``backend``
     :class:`BackendContract` joins ``states``, ``groups`` (and chord triggers), ``announcements`` and
     ``optional_methods`` (claims, progress, revocations, search). Its fixtures are in ``store``.
 ``lock``
     :class:`LockContract`, for the locks of schedulers.
 
-Begin reading with ``support``, then ``settlement``. What the tests demand is described in :mod:`gearmesh.interfaces`.
+Begin reading with ``support``, then ``settlement``. :mod:`gearmesh.interfaces` describes the behaviour that the tests
+demand.
 
-The three classes above and their fixtures and attributes are public. A contract must never use anything of an
-implementation but its interface, depend on a clock's exactness, or sleep where it can await a condition.
+The three classes above and their fixtures and attributes are public. A contract must use only the interface of an
+implementation. It must not depend on the exactness of a clock, or sleep if it can await a condition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of announcements: a watch gets the UUIDs of ended tasks, those that have failed by themselves."""
+"""The contract of announcements: a watch gets the UUIDs of tasks that succeeded, and of tasks that failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AnnouncementContract(BackendFixtures):
         uuid = f"task_{uuid4()}"
 
         def announced() -> bool:
-            # Once more each time: the watch may have begun after the first.
+            # The states are written again each time, because the watch may have begun after the first write.
             backend.write([make_state(uuid), make_state(uuid, STARTED), make_state(uuid, SUCCESS)])
             return uuid in told
 
@@ -88,7 +88,7 @@ class AnnouncementContract(BackendFixtures):
         stop()
 
     def _write_until(self, backend: Backend, told: Callable[[], bool], state: str = SUCCESS) -> None:
-        """Write final states of new tasks until ``told``: a watch may have begun after the first of them."""
+        """Write final states of new tasks until ``told``, because a watch may have begun after the first write."""
 
         def write() -> bool:
             backend.write([make_state(f"task_{uuid4()}", state)])
@@ -105,5 +105,5 @@ class AnnouncementContract(BackendFixtures):
     def _wake(self, backend: Backend, wake: Wake) -> Callable[[], None]:
         stop = backend.watch(wake)
         if stop is None:
-            pytest.skip("this backend does not announce")
+            pytest.skip("this backend announces no states")
         return stop

@@ -27,7 +27,7 @@ class DelayContract(TransportFixtures):
         due = time.time_ns() + 400_000_000
         here.publish(queue, signature(queue), eta_ns=due)
         waiting = here.waiting(queue)
-        assert waiting == [] or time.time_ns() >= due, "looked at after it had come"
+        assert waiting == [] or time.time_ns() >= due, "the message came before its ETA"
         (message,) = here.take(1)
         assert time.time_ns() >= due
         assert message.body == signature(queue)
@@ -63,7 +63,9 @@ class DelayContract(TransportFixtures):
         here.verbs.commit([Commit(publishes=tuple(Publish(queue, body, due) for body in bodies))])
         started = time.monotonic()
         assert sorted(here.bodies(600)) == sorted(bodies)
-        assert time.monotonic() - started < 15, "moved in batches, not one by one"
+        assert time.monotonic() - started < 15, (
+            "the transport moves due messages one by one, and not in batches"
+        )
 
     def test_each_goes_to_its_own_queue(self, tap: OpenTap, queue: str) -> None:
         here = tap(f"{queue}1", f"{queue}2")

@@ -47,7 +47,9 @@ class DeliveryContract(TransportFixtures):
         started = time.monotonic()
         publisher.start()
         assert here.bodies(1) == [b"x"]
-        assert time.monotonic() - started < 15, "no poll's pause, nor the end of a long poll"
+        assert time.monotonic() - started < 15, (
+            "the message came only after a pause, or at the end of a long poll"
+        )
         publisher.join()
 
     def test_bytes_are_unchanged(self, tap: OpenTap, queue: str) -> None:
@@ -116,7 +118,7 @@ class DeliveryContract(TransportFixtures):
             here.settle(message)
             if message.body == b"rare":
                 return
-        pytest.fail("ten messages of the busy queue, none of the other")
+        pytest.fail("ten messages came from the busy queue, and none from the other")
 
     def test_prefetch_bounds_what_is_held(self, hold: Hold, queue: str) -> None:
         here, held = hold(*(signature(queue, n) for n in range(10)), prefetch=3)

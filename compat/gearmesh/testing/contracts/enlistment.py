@@ -1,4 +1,4 @@
-"""The contract of an enlisted backend: its states are written in the step that settles."""
+"""The contract of an enlisted backend: the broker writes its states in the step that settles."""
 
 from __future__ import annotations
 
@@ -99,12 +99,14 @@ class EnlistmentContract(TransportFixtures):
         assert here.verbs.commit([commits[2]]) == ["done"]
         assert here.verbs.commit(commits[:2]) == ["done", "complete"]
         assert all(state is not None and state.success for state in backend.read(group.TaskUUIDs))
-        assert here.waiting(f"{queue}_child") == [b"child"] * 2, "complete sends nothing"
+        assert here.waiting(f"{queue}_child") == [b"child"] * 2, (
+            "a commit with the outcome complete sends nothing"
+        )
 
         callback, pending = Publish(f"{queue}_callback", b"callback"), make_state("task_callback")
         trigger = Trigger(group.GroupUUID, group.TaskUUIDs[1], (pending,), (callback,))
         last = msgspec.structs.replace(commits[1], chord=None, trigger=trigger)
-        assert here.verbs.commit([last]) == ["done"], "it was still held"
+        assert here.verbs.commit([last]) == ["done"], "the delivery must still be held"
         assert here.verbs.commit([last]) == ["lost"]
         assert here.waiting(f"{queue}_child") == [b"child"] * 3
         assert here.waiting(f"{queue}_callback") == [b"callback"]
@@ -137,7 +139,7 @@ class EnlistmentContract(TransportFixtures):
         assert here.verbs.commit([commit]) == ["done"]
         assert here.verbs.commit([commit]) == ["lost"]
         assert here.waiting(f"{queue}_callback") == []
-        assert here.waiting(f"{queue}_child") == [b"child"], "the rest happens in any case"
+        assert here.waiting(f"{queue}_child") == [b"child"], "the other effects do not depend on the trigger"
         assert [state and state.State for state in backend.read(["task_x", "task_callback"])] == [
             SUCCESS,
             None,
@@ -187,7 +189,9 @@ class EnlistmentContract(TransportFixtures):
         assert here.verbs.commit(commits[:30]) == ["done"] * 30
         assert there.verbs.commit(commits[30:]) == ["done"] * 29 + ["complete"]
         assert all(state is not None and state.success for state in backend.read(uuids))
-        assert there.verbs.commit(commits[30:]) == ["lost"] * 29 + ["complete"], "the last one is still held"
+        assert there.verbs.commit(commits[30:]) == ["lost"] * 29 + ["complete"], (
+            "the last delivery is still held"
+        )
 
     def test_racing_for_one_chord(self, tap: OpenTap, backend: Backend, group: GroupMeta, queue: str) -> None:
         racers = 8

@@ -1,4 +1,4 @@
-"""The contract of groups: when they are finished, and that one caller triggers the chord."""
+"""The contract of groups: a group is finished when all members are, and only one caller triggers its chord."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from gearmesh.testing.contracts.store import (
 )
 from gearmesh.wire.state import FAILURE, STARTED, SUCCESS, GroupMeta
 
-#: Looks at two groups until both were quick once; others on the machine may disturb many of them.
+#: Number of tries until both groups have answered quickly once; other programs of the machine may slow many tries.
 MAX_LOOKS = 300
 
 
 def _seconds(backend: Backend, meta: GroupMeta) -> float:
-    """Ask if a group is finished that is not, and return how long the answer took."""
+    """Ask whether an unfinished group is finished, and return the seconds that the answer took."""
     began = time.perf_counter()
     assert backend.finished(meta) is False
     return time.perf_counter() - began
 
 
 def _check_costs(backend: Backend, metas: list[GroupMeta]) -> None:
-    """Fail unless the quickest look at the large group takes about as long as the quickest at the small one."""
+    """Fail unless the quickest answer for the large group takes about as long as the quickest for the small one."""
     small = large = math.inf
     for _ in range(MAX_LOOKS):
         small, large = (
@@ -47,7 +47,7 @@ def _check_costs(backend: Backend, metas: list[GroupMeta]) -> None:
 
 
 class GroupContract(BackendFixtures):
-    """A group is finished when all its members are, and its chord is triggered once."""
+    """Tests that a group is finished when all its members are, and that its chord is triggered once."""
 
     def test_group_meta(self, backend: Backend) -> None:
         meta = self.group(backend, 3)
@@ -79,9 +79,9 @@ class GroupContract(BackendFixtures):
         assert backend.finished(meta) is False
 
     def test_finished_does_not_read_all_members(self, backend: Backend) -> None:
-        """While a middle member runs, the first call may read half of the members and the others only that one.
+        """While a middle member runs, the first call may read half of the members, but later calls only that member.
 
-        The quickest call of each group counts: the one that the rest of the machine disturbed least.
+        The quickest call for each group counts, since other programs of the machine disturbed it least.
         """
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         for meta in metas:
@@ -91,7 +91,7 @@ class GroupContract(BackendFixtures):
         _check_costs(backend, metas)
 
     def test_a_completion_costs_the_same_in_a_large_group(self, backend: Backend) -> None:
-        """All completions together cost O(n)."""
+        """A member costs the same in a large group, so all members together cost O(n)."""
         metas = [self.group(backend, members) for members in (self.large // 10, self.large)]
         for start in range(0, self.large // 10, 10):
             if start % 100 == 0:
@@ -101,7 +101,7 @@ class GroupContract(BackendFixtures):
         assert [backend.finished(meta) for meta in metas] == [True, False]
 
     def trigger(self, backend: Backend, group_uuid: str, by: str) -> bool:
-        """Trigger; try again while another caller triggers."""
+        """Take the trigger; try again while another caller tries to take it."""
         while True:
             try:
                 return backend.trigger(group_uuid, by)
@@ -112,7 +112,9 @@ class GroupContract(BackendFixtures):
         meta = self.group(backend, 1)
         assert backend.trigger(meta.GroupUUID, "first") is True
         assert backend.trigger(meta.GroupUUID, "second") is False
-        assert backend.trigger(meta.GroupUUID, "first") is True, "its redelivery finishes what it began"
+        assert backend.trigger(meta.GroupUUID, "first") is True, (
+            "a redelivery of the first member keeps the trigger"
+        )
         assert backend.trigger(meta.GroupUUID, "second") is False
         assert backend.read_group(meta.GroupUUID) == msgspec.structs.replace(meta, ChordTriggered=True)
 

@@ -12,17 +12,17 @@ from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures,
 from gearmesh.testing.waiting import eventually
 
 HOUR = 3600 * 10**9
-#: Rounds until a message that no worker knows is parked for long, and the longest that it is parked, in seconds.
+#: Number of rounds after which a message of an unknown task is parked for long, and the longest pause in seconds.
 MAX_PARK_ROUNDS = 40
 MAX_PARK_S = 60.0
-#: Seconds before parked messages return in which they must have been looked at.
+#: Seconds by which the test must have listed parked messages before they return.
 LOOKED_IN_TIME_S = 0.3
 
 
 class InspectionContract(TransportFixtures):
     """Tests of SupportsInspection and SupportsParkedListing; skipped for a channel without them.
 
-    Counts that a broker does not tell are not checked.
+    The tests do not check counts that a broker does not give.
     """
 
     def test_an_empty_queue(self, tap: OpenTap, queue: str) -> None:
@@ -59,7 +59,7 @@ class InspectionContract(TransportFixtures):
         assert [name for name in producer.inspector.queues() if name.startswith(queue)] == sorted(names)
         for name in names:
             (message,) = tap(name, prefetch=1).take(1)
-            assert name in producer.inspector.queues(), "an unacked delivery keeps it in the list"
+            assert name in producer.inspector.queues(), "an unacked delivery must keep the queue in the list"
             message.ack()
 
     def test_an_empty_message(self, tap: OpenTap, hold: Hold, queue: str) -> None:
@@ -92,9 +92,11 @@ class InspectionContract(TransportFixtures):
         consumer, (_, later) = hold(prefetch=2)
         consumer.settle(later, how="later", at_ns=time.time_ns() + HOUR)
         consumer.close()
-        # A broker on which messages that return at a time of their own stay hidden until then has one fewer.
+        # If a broker hides a parked message until it returns, a purge cannot delete that message.
         shows_parked = isinstance(producer.channel, SupportsParkedListing)
-        assert producer.inspector.purge(queue) == 2 + shows_parked, "what its consumer put back, too"
+        assert producer.inspector.purge(queue) == 2 + shows_parked, (
+            "it deletes messages that a consumer returned, too"
+        )
         assert producer.inspector.count(queue).pending in (0, None)
         assert producer.inspector.purge(queue) == 0
         assert producer.waiting(f"{queue}_other") == [b"x"]
@@ -110,7 +112,7 @@ class InspectionContract(TransportFixtures):
         gone: list[bytes] = []
         count = producer.inspector.purge(queue, gone.extend)
         least = 597 + isinstance(producer.channel, SupportsParkedListing)
-        assert count == len(gone) >= least, "the next one may be on its way to the consumer"
+        assert count == len(gone) >= least, "only one message may be on its way to the consumer"
         assert len(set(gone)) == count
         assert set(gone) <= set(bodies) - {held.body}
         assert producer.inspector.count(queue).pending in (0, None)
@@ -118,7 +120,7 @@ class InspectionContract(TransportFixtures):
     def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
         if not producer.verbs.lists_delayed:
-            pytest.skip("the broker alone knows what is delayed")
+            pytest.skip("the broker does not list delayed messages")
         later = signature(queue, 1)
         producer.publish(queue, later, eta_ns=time.time_ns() + HOUR)
         gone: list[bytes] = []
@@ -158,19 +160,19 @@ class InspectionContract(TransportFixtures):
         producer.publish(queue, *bodies)
         taker = tap(queue, prefetch=2)
         began = time.time()
-        taker.settle(*taker.take(2), how="park")  # the first time they go to the tail at once
-        for _ in range(MAX_PARK_ROUNDS):  # the pauses become longer
+        taker.settle(*taker.take(2), how="park")  # the first time, messages return to the tail at once
+        for _ in range(MAX_PARK_ROUNDS):  # later, the pauses become longer
             taker.settle(*taker.take(2), how="park")
             gone = time.time()
             parked, one = producer.parked(queue), producer.parked(queue, 1)
             looked = time.time()
             soonest = min((each.until or 0.0 for each in parked), default=0.0)
             if len(parked) == 2 and soonest > looked + 2 * (looked - gone) + LOOKED_IN_TIME_S:
-                break  # else this machine looked so late that they may have come back
+                break  # otherwise the machine was so slow that the messages may have returned
         assert sorted(each.body for each in parked) == sorted(bodies)
         until = [each.until or 0.0 for each in parked]
         assert until == sorted(until)
-        # A broker that keeps a message for a pause says when it returns at the latest.
+        # A broker that keeps a message for a pause gives the latest time of its return.
         assert began < until[0] <= until[1] < looked + MAX_PARK_S
         assert all(each.since and began - 1 < each.since < time.time() for each in parked)
         assert len(one) == 1
@@ -188,7 +190,7 @@ class InspectionContract(TransportFixtures):
         for _ in range(2):
             taker.settle(*taker.take(1), how="park")
         (message,) = taker.take(1)
-        assert producer.parked(queue) == [], "a worker holds it"
+        assert producer.parked(queue) == [], "a message that a worker holds is not parked"
         taker.settle(message)
         assert producer.parked(queue) == []
 
@@ -201,6 +203,6 @@ def _names(here: SupportsInspection) -> list[str]:
 
 
 def _told(count: QueueCounts, **zeros: int) -> QueueCounts:
-    """Replace counts that the broker does not tell by ``zeros``, and leave consumers out."""
+    """Replace counts that the broker does not give by ``zeros``, and leave consumers out."""
     told = {name: getattr(count, name) or zero for name, zero in zeros.items()}
     return QueueCounts(queue=count.queue, **{"pending": count.pending, **told})

@@ -1,4 +1,4 @@
-"""The contract of leases: consumers that die, or seem to, and what becomes of their unacked deliveries."""
+"""The contract of leases: the unacked deliveries of consumers that die, or seem to be dead, return to their queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures,
 from gearmesh.testing.waiting import AWAIT_TIMEOUT_S
 
 LEASE = 1.0
-NO_RECORDS = "the channel notes no crashes (records_crashes is False): the broker counts deliveries only"
+NO_RECORDS = "the channel records no crashes (records_crashes is False): the broker only counts deliveries"
 
 
 def _by_body(messages: Sequence[Message]) -> list[Message]:
@@ -22,7 +22,7 @@ def _by_body(messages: Sequence[Message]) -> list[Message]:
 
 
 class LeaseContract(TransportFixtures):
-    """A message is delivered at least once if consumers die, and not twice while its consumer lives."""
+    """Tests that a message is delivered again if its consumer dies, and not twice while its consumer lives."""
 
     def test_a_silent_consumer_loses_what_it_held(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
@@ -111,7 +111,7 @@ class LeaseContract(TransportFixtures):
         assert reaper.waiting(f"{queue}_next") == []
         assert reaper.waiting(queue) == []
         zombie.close()
-        assert reaper.waiting(queue) == [], "what it lost is not its to put back"
+        assert reaper.waiting(queue) == [], "a closing consumer must not return a delivery that it has lost"
         assert reaper.settle(again) == ["done"]
         assert reaper.verbs.dead_letters(queue) == []
 
@@ -168,7 +168,7 @@ class LeaseContract(TransportFixtures):
     def test_deaths_are_counted(
         self, tap: OpenTap, hold: Hold, queue: str, certain: bool, deaths: list[tuple[int, float | None]]
     ) -> None:
-        """``deaths``: how many messages ran at each death, and the count of the first message after it."""
+        """``deaths``: for each death, the number of messages that ran and the next crash count of the first message."""
         if not tap().verbs.records_crashes:
             pytest.skip(NO_RECORDS)
         tap().publish(queue, *(signature(queue, n) for n in range(3)))
@@ -207,11 +207,15 @@ class LeaseContract(TransportFixtures):
             assert (message.body, message.delivery.crash_count) == (bodies[0], count)
             last.settle(message, how="tail")
             (other,) = last.take(1)
-            assert (other.body, other.delivery.crash_count) == (bodies[1], None), "the others go first"
+            assert (other.body, other.delivery.crash_count) == (bodies[1], None), (
+                "the other messages go first"
+            )
             last.settle(other, how="tail")
             (message,) = last.take(1)
             assert (message.body, message.delivery.crash_count) == (bodies[0], count)
-            assert message.delivery.redelivered, "it was lost before: its state is worth a look"
+            assert message.delivery.redelivered, (
+                "a worker lost it before, so the next one must read its state"
+            )
             tap().verbs.recover(last.name, [queue], crashed=True, running=[message.delivery.id])
             last.stop()
         last = tap(queue, prefetch=2)
@@ -220,7 +224,9 @@ class LeaseContract(TransportFixtures):
         assert last.settle(*found.values()) == ["done"] * 2
         tap().publish(queue, bodies[0])
         (message,) = last.take(1)
-        assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0), "it was done"
+        assert (message.delivery.crash_count, message.delivery.redelivered) == (None, 0), (
+            "an ack clears the count"
+        )
 
     def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
@@ -229,7 +235,7 @@ class LeaseContract(TransportFixtures):
         shown = sorted(other.verbs.held(holder.name, [queue]), key=lambda row: row[0].id)
         assert [(row[0].id, row[1]) for row in shown] == [(m.delivery.id, m.body) for m in held]
         settled = other.verbs.commit([Commit(settle=Settle(shown[0][0]))])
-        assert settled == ["done"], "who sees a delivery may settle it"
+        assert settled == ["done"], "another channel may settle a delivery that it sees"
         assert other.verbs.held("nobody", [queue]) == []
 
     def test_recover_of_an_unknown_consumer(self, tap: OpenTap, queue: str) -> None:

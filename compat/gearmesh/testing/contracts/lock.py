@@ -21,7 +21,7 @@ HOUR = 3600 * SECOND
 
 
 class LockContract:
-    """A suite of tests for a lock: it must do all that schedulers rely on.
+    """A suite of tests for a lock, with all that schedulers need.
 
     Subclass it in a test module and provide a fixture.
 
@@ -44,13 +44,13 @@ class LockContract:
 
     @pytest.fixture
     def claim(self) -> Claim:
-        """Return a claim in time, for a task that is due every hour."""
+        """Return a claim that is in time, for a task that is due every hour."""
         now = time.time_ns()
         key = f"machinery_lock_contract{uuid4().hex}* * * * *"
         return Claim(key=key, holder="one", due_ns=now, next_ns=now + HOUR, now_ns=now)
 
     def after(self, claim: Claim, periods: float) -> Claim:
-        """Return the claim of a firing so many periods later, in time."""
+        """Return the claim of a run ``periods`` periods later, in time."""
         shift = round(periods * (claim.next_ns - claim.due_ns))
         due = claim.due_ns + shift
         return replace(claim, due_ns=due, next_ns=claim.next_ns + shift, now_ns=due)
@@ -65,7 +65,7 @@ class LockContract:
         assert [lock.take(each) for each in (claim, other, claim, other)] == [True, False, True, False]
 
     def test_the_next_one_is_free_although_the_key_is_there(self, lock: Lock, claim: Claim) -> None:
-        """A scheduler's clock may be some ms ahead of the server's."""
+        """A scheduler's clock may be some ms ahead of the server's clock."""
         assert lock.take(claim)
         assert lock.take(replace(self.after(claim, 1), holder="two"))
         assert lock.take(self.after(claim, 1)) is False
@@ -77,14 +77,14 @@ class LockContract:
         assert lock.take(replace(self.after(claim, 1), holder="two"))
 
     def test_a_slow_clock_fires_nothing_twice(self, lock: Lock, claim: Claim) -> None:
-        """Another scheduler, whose clock is late by more than a period, claims a firing that was sent long ago."""
+        """A scheduler whose clock is late by more than a period claims a run that another one sent long ago."""
         for periods in range(3):
             assert lock.take(self.after(claim, periods))
         for periods in range(3):
             assert lock.take(replace(self.after(claim, periods), holder="slow")) is False
 
     def test_other_phases_of_the_same_period(self, lock: Lock, claim: Claim) -> None:
-        """``@every`` counts from each scheduler's start."""
+        """The times of ``@every`` count from the start of each scheduler, so they differ between schedulers."""
         assert lock.take(claim)
         half = replace(self.after(claim, 0.5), holder="two")
         assert lock.take(half) is False
@@ -92,7 +92,7 @@ class LockContract:
         assert lock.take(self.after(half, 1)) is False
 
     def test_it_ends_by_itself(self, lock: Lock, claim: Claim) -> None:
-        """A scheduler whose clock was set back may fire earlier moments again, but not before a period has passed."""
+        """A scheduler whose clock was set back may send earlier runs again, but only after a period has passed."""
         short = replace(claim, next_ns=claim.now_ns + SECOND // 5)
         back = replace(claim, holder="two", due_ns=claim.due_ns - SECOND, next_ns=claim.next_ns - SECOND)
         taken_at = time.monotonic()

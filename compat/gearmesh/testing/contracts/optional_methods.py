@@ -34,10 +34,10 @@ P = TypeVar("P")
 
 
 class OptionalMethodsContract(BackendFixtures):
-    """Tests of the protocols that a backend may support; skipped for those that it does not."""
+    """Tests of the optional protocols of a backend; a test is skipped if the backend lacks its protocol."""
 
     def test_missing_methods_are_declared(self, backend: Backend) -> None:
-        """Fail if a method is missing that ``lacks`` does not name, so that no test is skipped by mistake."""
+        """Fail unless ``lacks`` names exactly the missing methods, so that no test is skipped by mistake."""
         kinds = {
             "claims": SupportsClaims,
             "reports": SupportsProgress,
@@ -202,7 +202,7 @@ class OptionalMethodsContract(BackendFixtures):
 
 
 def _having(backend: Backend, protocol: type[P]) -> P:
-    """Return the backend as one that supports ``protocol``; skip the test if it does not."""
+    """Return the backend with the type ``protocol``; skip the test if it does not support that protocol."""
     if not isinstance(backend, protocol):
-        pytest.skip(f"the backend is no {protocol.__name__}")
+        pytest.skip(f"the backend does not support {protocol.__name__}")
     return backend

@@ -1,4 +1,4 @@
-"""The contract of settling: what becomes of deliveries, and the outcomes of a batch."""
+"""The contract of settling: the effect of each way to settle, and the outcomes of a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearmesh.testing.waiting import AWAIT_TIMEOUT_S, eventually
 
 
 class SettlementContract(TransportFixtures):
-    """Each way to settle has its effect once, also in a batch that is repeated."""
+    """Tests that each way to settle has its effect once, even if a batch is repeated."""
 
     def test_acknowledged_is_gone(self, tap: OpenTap, queue: str) -> None:
         tap().publish(queue, b"x")
@@ -54,7 +54,7 @@ class SettlementContract(TransportFixtures):
         there = tap()
         if here.verbs.keeps_order:
             assert there.waiting(queue) == [bodies[1], bodies[2], bodies[0]]
-        else:  # there is no tail, so it returns a little later
+        else:  # without an order there is no tail, and the message returns a little later
             eventually(lambda: there.waiting(queue) == bodies)
 
     def test_dead_letter(self, tap: OpenTap, queue: str) -> None:
@@ -83,7 +83,9 @@ class SettlementContract(TransportFixtures):
         letters = {letter.body: letter.id for letter in producer.verbs.dead_letters(queue)}
         first, second, third = (letters[body] for body in bodies)
         assert producer.verbs.take_dead(queue, [second, "0" * 40], retry=True) == 1
-        assert producer.verbs.take_dead(queue, [second], retry=True) == 0, "once"
+        assert producer.verbs.take_dead(queue, [second], retry=True) == 0, (
+            "a dead letter can be taken only once"
+        )
         assert producer.waiting(queue) == [bodies[1]]
         assert producer.verbs.take_dead(queue, [first], retry=False) == 1
         assert [letter.id for letter in producer.verbs.dead_letters(queue)] == [third]
@@ -97,7 +99,7 @@ class SettlementContract(TransportFixtures):
         for message in (same, other):
             assert here.settle(message, how="later", at_ns=int(due * 1e9)) == ["done"]
         waiting = tap().waiting(queue)
-        assert waiting == [] or time.time() > due, "looked at after it had come back"
+        assert waiting == [] or time.time() > due, "the messages returned before their time"
         here.settle(last)
         assert [message.body for message in here.take(2)] == [bodies[0]] * 2, "equal bytes are two messages"
         assert time.time() >= due - 0.01
@@ -111,9 +113,9 @@ class SettlementContract(TransportFixtures):
         assert first == 0
         assert before + 9.5e9 < second < after + 10.5e9
         assert 9.9e9 < third - second < 10.1e9
-        assert tap().verbs.reserve(requests[1:2]) == [0], "its moment is reserved"
+        assert tap().verbs.reserve(requests[1:2]) == [0], "another channel must find the reservation"
         assert verbs.reserve([RateRequest(queue, "other", 10.0, b"0")]) == [0]
-        assert verbs.reserve(requests[1:2])[0] > third, "once"
+        assert verbs.reserve(requests[1:2])[0] > third, "a reservation can be used only once"
 
     def test_parking_backs_off(self, tap: OpenTap, queue: str) -> None:
         here = tap(queue, prefetch=1)
@@ -122,7 +124,9 @@ class SettlementContract(TransportFixtures):
         (unknown,) = here.take(1)
         assert here.settle(unknown, how="park") == ["done"]
         here.stop()
-        assert here.waiting(queue) == [*others, b"unknown"], "the first time: to the tail, at once"
+        assert here.waiting(queue) == [*others, b"unknown"], (
+            "the first time, it must return to the tail at once"
+        )
         here.start()
         here.settle(*here.take(len(others)))
         for pause in (*[0.05] * self.short_parks, 0.05, 0.1, 0.2):
@@ -131,7 +135,9 @@ class SettlementContract(TransportFixtures):
             started = time.monotonic()
             here.settle(message, how="park")
             waiting = here.waiting(queue)
-            assert waiting == [] or time.monotonic() - started > pause, "looked at after it had come back"
+            assert waiting == [] or time.monotonic() - started > pause, (
+                "the message returned before its pause was over"
+            )
             (message,) = here.take(1)
             assert time.monotonic() - started >= pause * 0.9
             here.settle(message, how="head")
@@ -155,7 +161,7 @@ class SettlementContract(TransportFixtures):
             here.drain()
             while here.got:
                 outcomes = here.settle(here.got.popleft(), how="park", max_age=0.3)
-        assert outcomes == ["expired"], "the outcome tells that it is a dead letter"
+        assert outcomes == ["expired"], "the outcome must tell that the message is a dead letter now"
         assert time.monotonic() - started >= 0.25
         (letter,) = here.verbs.dead_letters(queue)
         assert (letter.body, letter.count) == (b"unknown", 1)

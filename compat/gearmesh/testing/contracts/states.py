@@ -1,4 +1,4 @@
-"""The contract of states: which ones a backend keeps, in which form, and for how long."""
+"""The contract of states: a backend keeps each state in its exact form until it expires."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class StateContract(BackendFixtures):
     )
     def test_results_keep_type_and_text(self, backend: Backend, uuid: str, result: TaskResult) -> None:
         if result == self.unstorable:
-            pytest.skip("this backend refuses it")
+            pytest.skip("this backend refuses this result")
         backend.write([make_state(uuid), make_state(uuid, SUCCESS, Results=(result, result))])
         state = read_state(backend, uuid)
         assert state.Results is not None
@@ -142,7 +142,7 @@ class StateContract(BackendFixtures):
         assert bytes(state.Results[0].Value) == bytes(value)
 
     def test_a_refused_state_is_named(self, backend: Backend, uuid: str) -> None:
-        """A refused state is named, and the others of the same write are stored, at once or when they are repeated."""
+        """The error names the refused state. The others of the same write are stored, at once or if it is repeated."""
         if self.unstorable is None:
             pytest.skip("this backend refuses no result")
         bad, good = f"{uuid}_bad", f"{uuid}_good"
@@ -175,7 +175,7 @@ class StateContract(BackendFixtures):
         started = time.monotonic()
         meta = self.group(backend, 2)
         states, read = backend.read(meta.TaskUUIDs), backend.read_group(meta.GroupUUID)
-        if time.monotonic() - started < 0.9:  # else a slow machine has let them expire
+        if time.monotonic() - started < 0.9:  # otherwise they may have expired on a slow machine
             assert None not in states
             assert read == meta
         eventually(lambda: backend.read(meta.TaskUUIDs) == [None, None])
@@ -186,7 +186,7 @@ class StateContract(BackendFixtures):
     def test_writing_and_touching_let_live(self, open_backend: OpenBackend, uuid: str) -> None:
         backend = open_backend(expire=self.short_expire)
         longest = 1.0
-        while longest > 0.4:  # a machine that pauses for so long may let them expire: then once more
+        while longest > 0.4:  # states may expire on a machine that pauses for that long, so try again
             longest, began = 0.0, time.monotonic()
             at = began
             meta = self.group(backend, 1)

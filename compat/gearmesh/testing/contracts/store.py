@@ -1,4 +1,4 @@
-"""The fixtures of the backend contract, and states to write."""
+"""The fixtures of the backend contract, and functions that make states."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ CREATED_EXACTLY = "2026-01-02T03:04:05.678901234Z"
 
 
 class OpenBackend(Protocol):
-    """Opens the tested backend, on the same store for each call in one test."""
+    """Opens the tested backend; all calls in one test open the same store."""
 
     def __call__(self, *, expire: int = 3600) -> Backend: ...
 
 
 def make_state(uuid: str, state: str = PENDING, **fields: Any) -> TaskState:
-    """Make a state; a PENDING one has a name and a time unless ``fields`` say otherwise."""
+    """Make a state; a PENDING state has a name and a time unless ``fields`` replace them."""
     if state == PENDING:
         fields = {"TaskName": "add", "CreatedAt": CREATED} | fields
     return TaskState(TaskUUID=uuid, State=state, **fields)
@@ -52,16 +52,16 @@ def an_int(value: int) -> TaskResult:
 
 
 def read_state(backend: Backend, uuid: str) -> TaskState:
-    """Read a state that must be there."""
+    """Read a state; fail if the backend does not have it."""
     (state,) = backend.read([uuid])
     assert state is not None
     return state
 
 
 def race(racers: int, run: Callable[[int], R]) -> list[R]:
-    """Call ``run(0)`` to ``run(racers - 1)`` at the same moment, each in a thread, and return what they return.
+    """Call ``run(0)`` to ``run(racers - 1)`` at the same moment, each in a thread, and return their results.
 
-    An error of one is raised, and TimeoutError if one has not ended within a minute.
+    Raises the error of a call that failed, and TimeoutError if a call has not ended within a minute.
     """
     start = threading.Barrier(racers)
 
@@ -74,25 +74,26 @@ def race(racers: int, run: Callable[[int], R]) -> list[R]:
 
 
 class BackendFixtures:
-    """Gives the fixtures of the backend contract. A subclass provides :meth:`open_backend`, and sets what differs."""
+    """Gives the fixtures of the backend contract. A subclass provides :meth:`open_backend`, and sets the attributes
+    that differ."""
 
     #: False for a backend on which Machinery does not copy CreatedAt and TaskName from the stored state.
     merges = True
-    #: Digits of a second's fraction that the backend keeps of CreatedAt.
+    #: Number of digits after the seconds that the backend keeps in CreatedAt.
     digits = 9
-    #: Bytes of the largest result that the server takes, as it is set up here.
+    #: Bytes of the largest result that the server takes with its settings in the test.
     largest = 2 << 20
-    #: Members of a large group: fewer where the server is slow to store new states.
+    #: Number of members of a large group; set fewer if the server stores new states slowly.
     large = 10_000
-    #: States and groups that each of eight threads stores: fewer for the same reason.
+    #: Number of states and groups that each of eight threads stores; set fewer if the server is slow.
     each = 50
     #: The optional methods that the backend does not have, of "announcements" (``watch`` returns None), "claims",
     #: "reports" (SupportsProgress), "revocations", "searching" and "yielding" (SupportsConditionalWrite). Their tests
     #: are skipped.
     lacks: frozenset[str] = frozenset()
-    #: Seconds of a short life that is surely longer than 0.9 s, whatever the server's clock rounds to.
+    #: A short expiry in seconds that lasts for 0.9 s or more, even if the server rounds its clock.
     short_expire = 1
-    #: A result that the backend refuses; None: it refuses none.
+    #: A result that the backend refuses; None: it refuses no result.
     unstorable: TaskResult | None = None
 
     @pytest.fixture

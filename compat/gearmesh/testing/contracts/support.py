@@ -1,4 +1,4 @@
-"""The fixtures of the transport contract, and the consumer that its tests look through."""
+"""The fixtures of the transport contract, and the consumer through which its tests receive messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def signature(queue: str, number: int = 0) -> bytes:
-    """Make a signature that gearmesh's encoder would write differently, so a test sees if it was encoded anew."""
+    """Make a signature that gearmesh's encoder would write differently, so that a test notices a new encoding."""
     fields = {
         "UUID": f"task_{number}",
         "Name": "add",
@@ -43,13 +43,13 @@ def signature(queue: str, number: int = 0) -> bytes:
 
 
 class Connect(Protocol):
-    """Makes a kombu connection to the tested broker, the same broker for each call in one test."""
+    """Makes a kombu connection to the tested broker; all calls in one test connect to the same broker."""
 
     def __call__(self, consumer: str | None = None, **options: Any) -> kombu.Connection: ...
 
 
 class AnyOrder(list[bytes]):
-    """Bodies that equal any list with the same bodies, each as often."""
+    """A list of bodies that equals any list with the same bodies, in whatever order."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, list) and sorted(self) == sorted(other)
@@ -59,13 +59,13 @@ class AnyOrder(list[bytes]):
 
 
 class Tap:
-    """A connection, its channel, and one consumer that keeps the messages it gets in :attr:`got`.
+    """A connection, its channel, and one consumer that collects its messages in :attr:`got`.
 
     Args:
         connection: a connection to the tested broker.
         queues: the names of the queues to consume.
         prefetch: the number of messages that the consumer may hold; 0: any number.
-        look: reads what waits in a queue, if the channel cannot (``lists_pending`` is False).
+        look: reads the messages that wait in a queue, if the channel cannot (``lists_pending`` is False).
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Tap:
         self._consumer.consume()
 
     def stop(self) -> None:
-        """Stop consuming. Messages that the broker had pushed and no callback got return to the queue."""
+        """Stop consuming. Messages that the broker has pushed but no callback got return to the queue."""
         self._consumer.cancel()
 
     @property
@@ -141,7 +141,7 @@ class Tap:
         assert [message.body for message in self.got] == []
 
     def check_losses(self, messages: Sequence[Message], *counts: int) -> None:
-        """Check how many consumers lost each message; some brokers tell only if one did."""
+        """Check the number of consumers that lost each message; some brokers show only that a message was lost."""
         found = [message.delivery.redelivered for message in messages]
         if self.verbs.counts_losses:
             assert found == list(counts)
@@ -150,16 +150,16 @@ class Tap:
     def publish(
         self, queue: str, *bodies: bytes, eta_ns: int = 0, token: Token | None = None
     ) -> list[Outcome]:
-        """Publish each body with a Commit of its own, all in one call."""
+        """Publish the bodies in one call, each with its own Commit."""
         commits = [Commit(publishes=(Publish(queue, body, eta_ns),)) for body in bodies]
         return self.verbs.commit(commits, token=token)
 
     def in_order(self, bodies: Iterable[bytes]) -> list[bytes]:
-        """List bodies; the list equals one in another order if the channel does not keep the order."""
+        """List bodies; if the channel does not keep the order, the list equals one in any order."""
         return list(bodies) if self.verbs.keeps_order else AnyOrder(bodies)
 
     def waiting(self, queue: str, limit: int = 1000) -> list[bytes]:
-        """Read the first ``limit`` waiting messages of a queue, by another way if the channel has none."""
+        """Read the first ``limit`` waiting messages of a queue, by ``look`` if the channel cannot list them."""
         if self.verbs.lists_pending:
             return self.in_order(self.verbs.pending(queue, limit))
         if self._look is None:
@@ -169,12 +169,12 @@ class Tap:
         return self.in_order(self._look(queue)[:limit])
 
     def published(self, queue: str) -> list[bytes]:
-        """Read what waits in a queue, without the copies of a repeated publish if the broker cannot avoid them."""
+        """Read the waiting messages, without the copies of a repeated publish if the broker cannot avoid them."""
         waiting = self.waiting(queue)
         return waiting if self.verbs.publishes_once else self.in_order(dict.fromkeys(waiting))
 
     def settle(self, *messages: Message, how: Any = "ack", **more: Any) -> list[Outcome]:
-        """Settle messages with a Commit for each, all in one call."""
+        """Settle messages in one call, each with its own Commit."""
         return self.verbs.commit([Commit(settle=Settle(m.delivery, how, **more)) for m in messages])
 
     def close(self) -> None:
@@ -197,12 +197,12 @@ class Hold(Protocol):
 
 
 class TransportFixtures:
-    """Gives the fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if it
-    can."""
+    """Gives the fixtures of the transport contract. A subclass provides :meth:`connect`, and :meth:`enlistable` if the
+    transport enlists a backend."""
 
-    #: The size of the large bodies that are sent; smaller where the broker has a limit.
+    #: The size of large bodies; set a smaller one if the broker has a limit.
     large_body_bytes = 2 << 20
-    #: Waits of the shortest length that the broker gives a message of an unknown task, before the waits double.
+    #: Number of shortest pauses of a message of an unknown task, before its pauses double.
     short_parks = 0
 
     @pytest.fixture
@@ -227,7 +227,7 @@ class TransportFixtures:
 
     @pytest.fixture
     def look(self) -> Callable[[str], list[bytes]] | None:
-        """Return a function that reads what waits in a queue; needed if the channel's ``lists_pending`` is False."""
+        """Return a function that reads the waiting messages of a queue; needed if ``lists_pending`` is False."""
         return None
 
     @pytest.fixture

@@ -22,7 +22,7 @@ class TransportContract(
     InspectionContract,
     PlainKombuContract,
 ):
-    """A suite of tests for a transport: it must do all that workers and apps rely on.
+    """A suite of tests for a transport, with all that workers and apps need.
 
     Subclass it in a test module and provide two fixtures.
 
@@ -30,9 +30,9 @@ class TransportContract(
     calls in one test connect to the same broker. The transport must know the option ``lease`` (seconds).
 
     ``enlistable`` is an empty backend that the transport's ``enlist`` accepts. The default is None: no backend. The old
-    name of this fixture, ``fusable``, works for one release more.
+    name of this fixture, ``fusable``, still works in this release.
 
-    The channel's attributes say which tests are skipped, or demand less: ``supports_priority`` (False if missing),
+    The channel's attributes decide which tests are skipped or demand less: ``supports_priority`` (False if missing),
     ``counts_losses``, ``lists_delayed``, ``lists_pending``, ``keeps_order``, ``records_crashes`` and
     ``publishes_once``; see :class:`gearmesh.interfaces.transport.Channel`. If ``lists_pending`` is False, provide a
     third fixture, ``look``: a function that takes the name of a queue, and returns the bodies of its waiting messages.

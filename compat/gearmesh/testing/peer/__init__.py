@@ -1,8 +1,8 @@
 """gearmesh behind the peer contract: ``python -m gearmesh.testing.peer``.
 
-The interop suite starts it next to another implementation and gives both the same requests; see
-``docs/howto/interop.md`` for the contract. The parts are of use by themselves: :func:`make_app` is an app
-with the contract's tasks, :class:`Peer` answers its requests without a process of its own.
+The interop suite starts this peer next to another implementation and gives both the same requests;
+``docs/howto/interop.md`` has the contract. You can also use its parts alone: :func:`make_app` makes an app with the
+contract's tasks, and :class:`Peer` answers requests inside your process.
 """
 
 from gearmesh.testing.peer.tasks import Counter, make_app

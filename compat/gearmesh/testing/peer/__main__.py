@@ -1,4 +1,4 @@
-"""``python -m gearmesh.testing.peer``: reads flags, then answers one line with one line."""
+"""``python -m gearmesh.testing.peer``: reads flags, and then answers each line of standard input by one line."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from gearmesh.testing.peer.verbs import Peer
 from gearmesh.wire.names import DEFAULT_QUEUE, DELAYED_TASKS
 from gearmesh.worker import Worker
 
-#: Seconds that a worker may take to stop once its input is closed.
+#: Seconds that the worker may take to stop after the end of standard input.
 GRACE = 5.0
 
 
 def flags() -> argparse.ArgumentParser:
-    """Read the contract's flags, written with one dash or two as Go's are."""
+    """Make the parser of the contract's flags, which take one dash or two, as in Go."""
     parser = argparse.ArgumentParser("gearmesh.testing.peer", description=__doc__, allow_abbrev=False)
 
     def flag(name: str, help: str, default: Any = "", kind: type = str, **more: Any) -> None:
         parser.add_argument(f"-{name}", f"--{name}", help=help, default=default, type=kind, **more)
 
-    flag("mode", "what it is", "both", choices=("worker", "client", "both"))
+    flag("mode", "role of this peer", "both", choices=("worker", "client", "both"))
     flag("broker", "broker URL", "redis://127.0.0.1:6379/0")
     flag("backend", "result backend URL; empty: the broker's")
     flag("lock", "lock URL; empty: this process only")
     flag("lock-executable", "base name of the Go program that shares the lock")
     flag("queue", "default queue", DEFAULT_QUEUE)
-    flag("custom-queue", "queue the worker reads instead of the default queue")
-    flag("concurrency", "tasks at a time", 10, int)
-    flag("expire", "seconds that results live", 3600, int)
+    flag("custom-queue", "queue that the worker reads instead of the default queue")
+    flag("concurrency", "number of tasks at the same time", 10, int)
+    flag("expire", "seconds for which results are kept", 3600, int)
     flag("delayed-queue", "Redis: key of the delayed tasks", DELAYED_TASKS)
     flag("sep", "separator of several broker URLs")
     flag("only", "register these tasks only, separated by commas")
-    flag("skip", "do not register these")
+    flag("skip", "do not register these tasks, separated by commas")
     flag("log", "level of the log on stderr", "INFO")
-    hint = "Machinery's environment variables hold, too; flags go first"
+    hint = "read Machinery's environment variables, too; flags win over them"
     parser.add_argument("-env", "--env", help=hint, action="store_true")
     return parser
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if line.strip():
                 _say(peer.answer(line))
     except KeyboardInterrupt:
-        print("ended by a signal", file=sys.stderr)
+        print("a signal has ended the peer", file=sys.stderr)
     finally:
         peer.close()
         if worker is not None:

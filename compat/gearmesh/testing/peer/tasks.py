@@ -25,7 +25,7 @@ class Counter:
         self._count = 0
 
     def up(self) -> None:
-        """Count one call more."""
+        """Count one more call."""
         with self._changed:
             self._count += 1
             self._changed.notify_all()
@@ -33,7 +33,7 @@ class Counter:
     def take(self, count: int, timeout: float) -> tuple[bool, int]:
         """Wait until ``count`` calls have begun, but no longer than ``timeout`` seconds.
 
-        Returns True if they have, and the number of calls; if so, counting begins anew.
+        Returns True if they have begun, and the number of calls. If they have begun, the counter goes back to 0.
         """
         with self._changed:
             reached = self._changed.wait_for(lambda: self._count >= count, timeout)
@@ -49,9 +49,9 @@ def make_app(
     """Make an app with the contract's tasks.
 
     Args:
-        only: register these alone; none: all. skip: do not register these.
-        counter: counts ``noop`` and ``add``; None: they are not counted.
-        settings: as for :class:`gearmesh.App`.
+        only: register only these tasks; empty: all. skip: do not register these tasks.
+        counter: counts the calls of ``noop`` and ``add``; None: they are not counted.
+        settings: the keyword arguments of :class:`gearmesh.App`.
     """
     app = App(**settings)
     chosen, dropped = set(only), set(skip)
@@ -62,7 +62,7 @@ def make_app(
 
 
 def task_functions(counter: Counter) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Names and functions, made anew for each app: ``retry_later`` remembers the keys that it has seen."""
+    """Yield names and functions, new ones for each app, because ``retry_later`` remembers the keys of its calls."""
     yield from _arithmetic(counter)
     yield from echoes().items()
     yield from _outcomes()

@@ -31,11 +31,11 @@ __all__ = ["Answer", "Peer", "Request", "Sent"]
 
 Answer = dict[str, Any]
 
-#: Seconds for a result where the request names no TimeoutMs.
+#: Seconds to wait for a result if the request has no TimeoutMs.
 RESULT_TIMEOUT_S = 10.0
-TIMEOUT_TEXT = "Timeout reached"  # Go: the text of its own error
+TIMEOUT_TEXT = "Timeout reached"  # Go: the text of the error that its client returns
 _NULL = msgspec.Raw(b"null")
-#: Escapes in JSON: a pair of surrogates, one without the other, anything else.
+#: Escapes in JSON: a pair of surrogates, one without the other, any other escape.
 _SURROGATE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
@@ -43,8 +43,7 @@ _SURROGATE = re.compile(
 
 
 class Request(msgspec.Struct, frozen=True):
-    """Holds one request of the interop suite. Signatures keep their text, so that number literals arrive as they were
-    written."""
+    """Holds one request of the interop suite. Signatures keep their text, so that number literals stay unchanged."""
 
     Op: str = ""
     Sig: msgspec.Raw = _NULL
@@ -81,7 +80,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Sent:
-    """A call that was sent, and the further fields of its answer."""
+    """The result of a call that was sent, and the other fields of its answer."""
 
     def __init__(self, waits: Result[Any], **fields: Any) -> None:
         self.waits = waits
@@ -89,11 +88,11 @@ class Sent:
 
 
 class Peer:
-    """Answers the requests of the interop suite for an app. Requests come one after another.
+    """Answers the requests of the interop suite for an app, one after another.
 
     Args:
-        app: sends the tasks and reads the states.
-        counter: of the worker in this process.
+        app: the app that sends the tasks and reads the states.
+        counter: the counter of the worker in this process.
     """
 
     def __init__(self, app: App, counter: Counter) -> None:
@@ -119,7 +118,7 @@ class Peer:
         }
 
     def answer(self, line: bytes) -> bytes:
-        """The answer to one line, without its newline. No content of the line makes it raise."""
+        """Return the answer to one line, without a newline. It raises no error, whatever the line contains."""
         try:
             request = msgspec.json.decode(_SURROGATE.sub(_paired, line), type=Request)
             verb = self._verbs.get(request.Op)
@@ -132,7 +131,7 @@ class Peer:
 
     @staticmethod
     def refusal(exc: Exception) -> bytes:
-        """The answer with the text of an error."""
+        """Make the answer with the text of an error."""
         return _write({"Err": _text(exc)})
 
     # --- sending -------------------------------------------------------------------------------
@@ -167,7 +166,7 @@ class Peer:
         return Sent(ChordResult(header, body, self._app), Raw=group)
 
     def _members(self, sigs: Sequence[Signature], group: str, concurrency: int) -> Sent:
-        """Send a group as it is on the wire: the meta, all PENDING states, then the members."""
+        """Send a group in Go's order: the meta, all PENDING states, and then the members."""
         app = self._app
         plan = Plan(app, time.time_ns())
         for sig in sigs:
@@ -205,22 +204,22 @@ class Peer:
         if self._scheduler is not None:
             self._scheduler.stop()
 
-    # --- looking -------------------------------------------------------------------------------
+    # --- states and queues ---------------------------------------------------------------------
 
     def _state(self, request: Request) -> Answer:
         (state,) = self._app.states([request.UUID])
         if state is None:
-            raise GearmeshError(f"there is no state of {request.UUID!r}")
+            raise GearmeshError(f"the backend has no state of {request.UUID!r}")
         return {"State": state.State, "Raw": codec.encode_state(state).decode()}
 
     def _group_states(self, request: Request) -> Answer:
         meta = self._app.backend.read_group(request.UUID)
         if meta is None:
-            raise GearmeshError(f"there is no group {request.UUID!r}")
+            raise GearmeshError(f"the backend has no group {request.UUID!r}")
         texts = []
         for member, state in zip(meta.TaskUUIDs, self._app.states(meta.TaskUUIDs), strict=True):
             if state is None:
-                raise GearmeshError(f"there is no state of {member!r}")
+                raise GearmeshError(f"the backend has no state of {member!r}")
             texts.append(codec.encode_state(state).decode())
         return {"Raw": f"[{','.join(texts)}]"}
 
@@ -292,7 +291,7 @@ class Peer:
 
 
 def _paired(escape: re.Match[bytes]) -> bytes:
-    return rb"\ufffd" if escape[1] else escape[0]  # Go: what stands for half a character is U+FFFD
+    return rb"\ufffd" if escape[1] else escape[0]  # Go: a surrogate without its other half becomes U+FFFD
 
 
 def _write(fields: Answer) -> bytes:
@@ -315,7 +314,7 @@ def _check(sig: Signature) -> None:
 
 
 def _values(finals: Sequence[AsyncResult[Any]]) -> Answer:
-    """All results of tasks that have succeeded, written as Go writes them."""
+    """Write all results of tasks that have succeeded, in Go's form."""
     typed = [one for final in finals for one in final.results or ()]
     answer: Answer = {"Results": [dump(one.type, one.value) for one in typed]}
     return {**answer, "Types": [one.type for one in typed]} if typed else answer
