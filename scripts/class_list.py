@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 PACKAGE = Path(__file__).parent.parent / "compat" / "gearmesh"
 
-#: A role such as ``:class:`~gearmesh.App` ``.
+#: Matches a role such as ``:class:`~gearmesh.App` ``.
 _ROLE = re.compile(r":\w+:`[~.]*(?:[\w.]*\.)?(\w+)`")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 
@@ -37,13 +37,13 @@ def classes() -> Iterator[ClassRow]:
 
 
 def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring as Markdown; ``""`` if there is none."""
+    """Write the first sentence of a docstring as Markdown; ``""`` if there is none."""
     text = " ".join(docstring.split("\n\n")[0].split())
     return _ROLE.sub(r"`\1`", _SENTENCE_END.split(text)[0]).replace("``", "`")
 
 
 def class_list() -> str:
-    """The list as Markdown: a heading and a table for each folder."""
+    """Write the list as Markdown: a heading and a table for each folder."""
     folders: dict[str, list[ClassRow]] = {}
     for row in classes():
         folders.setdefault(row.path.parent.as_posix(), []).append(row)

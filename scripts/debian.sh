@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install Debian packages: debian.sh PACKAGE...  As root, or with sudo; else say what to do.
+# Install Debian packages: debian.sh PACKAGE...  It works as root or with sudo; otherwise it prints the command to run.
 set -eu
 if [ "$(id -u)" = 0 ]; then
     root=""
@@ -13,8 +13,8 @@ if ! command -v apt-get >/dev/null; then
     echo "missing: $*, and there is no apt-get here: install them in your system's way" >&2
     exit 1
 fi
-# Some packages start a daemon at install. The tests start servers of their own, so none shall: Debian asks
-# policy-rc.d, and 101 says "do not". Where the machine has one, its answer stands.
+# Some packages start a daemon when they are installed. The tests start their own servers, so no daemon must start.
+# Debian asks policy-rc.d, and 101 means "do not start". If the machine has a policy-rc.d, that one decides.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap '$root rm -f "$policy"' EXIT

@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 #: Pixels of one step of the grid.
 STEP = 10
 LINE_HEIGHT = 17
-#: Fill and border of a kind of box. Each text is black on it, with a contrast above 7.
+#: Fill and border of each kind of box. Texts are black, with a contrast above 7 on each fill.
 KINDS = {
     "python": ("#dcecf7", "#33658a"),
     "go": ("#d9f2ee", "#1d7a6c"),
@@ -44,7 +44,7 @@ class Box(NamedTuple):
     text: str
 
     def anchor(self, side: str) -> tuple[float, float]:
-        """The point on a side, such as ``left`` or ``bottom+3``: three steps from the middle of the side."""
+        """The point on a side: ``left`` is the middle of that side, ``bottom+3`` is three steps from its middle."""
         for mark in "+-":
             if mark in side:
                 side, shift = side.split(mark)[0], float(mark + side.split(mark)[1]) * STEP
@@ -61,7 +61,7 @@ class Box(NamedTuple):
 
 
 def lines_at(x: float, y: float, text: str, anchor: str, css: str = "") -> Iterator[str]:
-    """The lines of a text, centred on y."""
+    """Draw the lines of a text, centred on y."""
     lines = [line.strip() for line in text.split("/")]
     for number, line in enumerate(lines):
         at = y + (number - (len(lines) - 1) / 2) * LINE_HEIGHT + 5
@@ -69,7 +69,7 @@ def lines_at(x: float, y: float, text: str, anchor: str, css: str = "") -> Itera
 
 
 def draw(source: str) -> str:
-    """The SVG of one picture."""
+    """Draw one picture as SVG."""
     boxes: dict[str, Box] = {}
     shapes: list[str] = []
     title, width, height = "", 0.0, 0.0
@@ -117,7 +117,7 @@ def draw(source: str) -> str:
 
 
 def arrow(start: tuple[float, float], end: tuple[float, float], dashed: bool, text: str) -> Iterator[str]:
-    """A line with a head, and its text beside its middle."""
+    """Draw a line with an arrowhead, and its text beside its middle."""
     dash = ' stroke-dasharray="5 4"' if dashed else ""
     yield (
         f'<line x1="{start[0]:g}" y1="{start[1]:g}" x2="{end[0]:g}" y2="{end[1]:g}" stroke="#333" stroke-width="1.5"'

@@ -30,7 +30,7 @@ from gearmesh.testing.servers import RedisServer
 DOCS = Path(__file__).parent.parent / "docs" / "screens"
 ROWS = 48
 FONT = "DejaVu Sans Mono, Menlo, Consolas"
-#: rich would load a font from elsewhere.
+#: Replaces rich's template, which would load a font from another site.
 _FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 SHOP = """
@@ -60,7 +60,7 @@ def thumbnail(image: bytes, width: Uint16 = 200) -> bytes:
 
 
 class Terminal:
-    """Runs one command in a pseudo-terminal and keeps what it shows."""
+    """Runs one command in a pseudo-terminal and keeps its output."""
 
     def __init__(self, words: list[str], columns: int, folder: Path, env: dict[str, str]) -> None:
         self.output = b""
@@ -87,7 +87,7 @@ class Terminal:
 
 
 def save(name: str, command: str, output: bytes, columns: int) -> None:
-    """Write what a terminal showed as an SVG picture, below the command."""
+    """Write a command and the output of its terminal as an SVG picture."""
     text = output.decode(errors="replace").replace("\r\n", "\n")
     lines = [line.rsplit("\r", 1)[-1] for line in text.split("\n")]  # a spinner draws over its line
     console = Console(
@@ -103,7 +103,7 @@ def save(name: str, command: str, output: bytes, columns: int) -> None:
 
 
 def run_dev(folder: Path, columns: int) -> bytes:
-    """Return what ``gearmesh dev`` shows for a good and a failing task, and when it is stopped."""
+    """Return the output of ``gearmesh dev`` for a good task, for a failing task, and for its stop."""
     folder.mkdir(exist_ok=True)
     (folder / "shop.py").write_text(SHOP.format(lock=""))
     gearmesh = [sys.executable, "-m", "gearmesh"]

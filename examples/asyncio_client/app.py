@@ -1,4 +1,4 @@
-"""Tasks that wait for something else than the processor."""
+"""Tasks that mostly wait, and so run on an event loop."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ app = App(broker=REDIS, backend=REDIS)
 
 @app.task
 async def fetch(page: int) -> str:
-    await asyncio.sleep(page / 20)  # as if it were a request
+    await asyncio.sleep(page / 20)  # stands for a request
     return f"page {page}"
 
 

@@ -11,12 +11,12 @@ async def main() -> None:
     result = await fetch.adelay(1)
     print("one:", await result.aget(timeout=10))
 
-    # In the order in which they end, while the loop is free for others.
+    # The pages come in the order in which they end. Meanwhile the loop can run other coroutines.
     pages = await group(fetch.s(page) for page in (6, 1, 3)).adelay()
     async for page in pages.as_completed(timeout=10):
         print("done:", await page)
 
-    # A workflow can be awaited like anything else; without a timeout it waits for ever.
+    # A result can be awaited like any coroutine; without a timeout it waits without a limit.
     book = await chord([fetch.s(2), fetch.s(1)], join.s()).adelay()
     print("book:", await asyncio.wait_for(book.aget(), 10))
 

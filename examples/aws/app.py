@@ -1,4 +1,4 @@
-"""Tasks for workers on Amazon SQS. BROKER and RESULT_BACKEND in the environment say where."""
+"""Tasks for workers on Amazon SQS. The environment variables BROKER and RESULT_BACKEND name the servers."""
 
 from gearmesh import App
 

@@ -1,4 +1,4 @@
-"""Send tasks through SQS: one, ten with one request, a chain, a chord, a retry."""
+"""Send tasks through SQS: one task, ten tasks in one request, a chain, a chord and a retry."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""If there is no Go service at hand: its task, in Python. ``gearmesh worker go_stand_in:app``"""
+"""A stand-in for the Go service, if you have none: its task in Python. ``gearmesh worker go_stand_in:app`` runs it."""
 
 import os
 

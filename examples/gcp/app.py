@@ -1,4 +1,4 @@
-"""A task for workers on Google Pub/Sub. BROKER and RESULT_BACKEND in the environment say where."""
+"""A task for workers on Google Pub/Sub. The environment variables BROKER and RESULT_BACKEND name the servers."""
 
 from gearmesh import App
 

@@ -1,4 +1,4 @@
-"""Send a task, and another one with a delay that Pub/Sub keeps."""
+"""Send a task, and then a delayed task, which waits in Pub/Sub."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The Python version of ``thumbnail``: the same name, the same types."""
+"""The Python version of ``thumbnail``, with the same name and types as in Go."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A stand-in for the Go service that serves ``thumbnail`` today, if you have none at hand."""
+"""A stand-in for the Go service that runs ``thumbnail`` today, if you have none."""
 
 import os
 

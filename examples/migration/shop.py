@@ -1,4 +1,4 @@
-"""A producer. It calls ``thumbnail`` wherever that runs, and copies a share of its calls for the shadow run."""
+"""A producer. It calls ``thumbnail``, in Go or in Python, and copies a share of its calls for the shadow run."""
 
 import os
 

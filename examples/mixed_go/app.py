@@ -1,4 +1,4 @@
-"""Python's side: a task that Go calls, and a task of Go's that Python calls."""
+"""The Python side: a task that Go calls, and a task of the Go service that Python calls."""
 
 import os
 

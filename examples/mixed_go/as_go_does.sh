@@ -1,12 +1,12 @@
 #!/bin/sh
-# What Machinery's client does to send one task: store PENDING, push the signature. Then read the result.
+# Send one task as Machinery's client does: store PENDING and push the signature. Then read the result.
 set -eu
 cd "$(dirname "$0")"
 url=${REDIS_URL:-redis://localhost:6379/0}
 id=task_7a3c1c1e-5d0b-4a53-9c2f-6f5a4f0f9b10
 
 now=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-# redis-cli ends with 0 though Redis refuses a command (its option -e, which tells, is of version 7): look at the answer.
+# redis-cli exits with 0 even if Redis refuses a command (the option -e needs version 7), so check the answer.
 reply=$(redis-cli -u "$url" SET "$id" \
     '{"TaskUUID":"'$id'","TaskName":"describe","State":"PENDING","Results":null,"Error":"","CreatedAt":"'"$now"'","TTL":0}' \
     EX 3600)

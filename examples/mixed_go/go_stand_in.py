@@ -1,4 +1,4 @@
-"""A stand-in for the Go service, if you have none at hand. A sender cannot tell the difference."""
+"""A stand-in for the Go service, if you have none. A sender cannot tell the difference."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Python calls Go, alone and in a chain that comes back."""
+"""Python calls Go, first by one call, and then in a chain that returns to Python."""
 
 from app import app, describe, resize
 
@@ -16,7 +16,7 @@ def main() -> None:
     except LocalProtocolError as error:
         print("refused here, where Go would wrap it:", error)
 
-    # Go's result is appended to what the next step was given: describe(<bytes>).
+    # The result of Go is appended to the arguments of the next step: describe(<bytes>).
     both = chain(resize.s(IMAGE, 10), describe.s()).delay()
     print("Go, then Python:", both.get(timeout=10))
 

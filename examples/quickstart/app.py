@@ -11,12 +11,12 @@ app = App(broker=REDIS, backend=REDIS)
 
 @app.task
 def add(a: int, b: int) -> int:
-    """Go knows it as ``func(a, b int64) (int64, error)``."""
+    """In Go this would be ``func(a, b int64) (int64, error)``."""
     return a + b
 
 
 @app.task
 def shout(text: str, times: Uint8 = 1) -> tuple[str, int]:
-    """Two results, the second argument may be left out."""
+    """Return two results; the second argument may be left out."""
     loud = text.upper() + "!" * times
     return loud, len(loud)

@@ -1,4 +1,4 @@
-"""Send the tasks of ``app.py`` and wait for what they return."""
+"""Send the tasks of ``app.py`` and wait for their results."""
 
 from app import add, app, shout
 
@@ -14,7 +14,7 @@ def main() -> None:
     print("shout:", shout.delay("hello", times=3).get(timeout=10))
 
     try:
-        shout.delay("hello", 300)  # no uint8: nothing is sent
+        shout.delay("hello", 300)  # 300 is not a uint8, so gearmesh sends nothing
     except LocalProtocolError as error:
         print("refused:", error)
 

@@ -1,4 +1,4 @@
-"""A shop whose tasks are tested with gearmesh's pytest plugin and nothing else: no server, no mocks, no sleeping."""
+"""A shop whose tests need only gearmesh's pytest plugin: they use no server and no mocks, and never sleep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PaymentDown(Exception):
 
 @app.task(retry=Retry(max=3, first=60, jitter=False, on=PaymentDown))
 def charge(order: str, cents: int) -> str:
-    """Charge an order; a service that is down is tried again after minutes."""
+    """Charge an order; if the payment service is down, try again after minutes."""
     if ORDERS.get(order) == "payment is down":
         ORDERS[order] = "new"
         raise PaymentDown(order)
@@ -26,7 +26,7 @@ def charge(order: str, cents: int) -> str:
 
 @app.task(queue="mail")
 def send_receipt(order: str) -> None:
-    """Mail a receipt, once an order."""
+    """Mail a receipt, once for each order."""
     if order not in MAILS:
         MAILS.append(order)
 
@@ -39,7 +39,7 @@ def remind(order: str) -> None:
 
 
 def buy(order: str, cents: int) -> None:
-    """The shop's entry: charge now, mail a receipt then, and remind in a day if it was not paid."""
+    """Charge an order now and then mail a receipt; remind in a day if the order is not paid by then."""
     ORDERS.setdefault(order, "new")
     chain(charge.s(order, cents), send_receipt.s()).delay()
     remind.apply_async((order,), countdown=86_400)

@@ -1,4 +1,4 @@
-"""The shop's tests. ``pytest.ini`` names the app; the fixtures are those of gearmesh's plugin."""
+"""Tests of the shop. ``pytest.ini`` names the app, and gearmesh's plugin provides the fixtures."""
 
 from __future__ import annotations
 

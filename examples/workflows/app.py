@@ -16,7 +16,7 @@ def price(cents: int, pieces: int) -> int:
 
 @app.task
 def add_tax(percent: int, cents: int) -> int:
-    """In a chain ``percent`` is given, and ``cents`` comes from the step before."""
+    """Add a tax. In a chain, the sender gives ``percent``, and ``cents`` is the result of the step before."""
     return cents + cents * percent // 100
 
 
@@ -29,7 +29,7 @@ def pack(item: str) -> str:
 
 @app.task
 def ship(address: str, *boxes: str) -> str:
-    """As a chord's body: each member's result is an argument of its own, in the members' order."""
+    """Ship boxes. As the body of a chord, it gets the result of each member as one argument, in their order."""
     return f"{address}: {' '.join(boxes)}"
 
 
@@ -40,5 +40,5 @@ def tidy_up(room: str) -> str:
 
 @app.task
 def report(error: str, order: int) -> str:
-    """For ``on_error``: the error's text comes first."""
+    """Report an error. ``on_error`` passes the text of the error as the first argument."""
     return f"order {order}: {error}"

@@ -1,4 +1,4 @@
-"""The app. Nothing here knows of Go; join.diff shows what changes when it is to."""
+"""The app, which does not use Go yet. join.diff has the lines that make it call Go."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Tasks, as Celery's documentation has them."""
+"""Ordinary Celery tasks."""
 
 from celery import shared_task
 

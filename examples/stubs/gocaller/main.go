@@ -1,5 +1,5 @@
-// Command gocaller calls Python tasks through generated code. It needs the standard library only: a program that uses
-// Machinery sends the signatures of stubs for --machinery v2 with server.SendTask.
+// Command gocaller calls Python tasks through generated code. It needs only the standard library. A program that uses
+// Machinery would generate its stubs with --machinery v2, and send their signatures with server.SendTask.
 package main
 
 import (
@@ -88,7 +88,7 @@ func run() error {
 	return pytasks.ReadPing(state.Results)
 }
 
-// client is as much of Redis' protocol as is needed here.
+// client speaks the part of Redis' protocol that this program needs.
 type client struct {
 	conn  net.Conn
 	reply *bufio.Reader

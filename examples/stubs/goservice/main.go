@@ -1,4 +1,4 @@
-// Command goservice is a Go worker: gearmesh stubs python --from-go reads the tasks that it registers.
+// Command goservice is a Go worker. gearmesh stubs python --from-go reads the tasks that it registers.
 package main
 
 import (
