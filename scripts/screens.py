@@ -1,7 +1,7 @@
 """Draw the screens of docs/: run commands in a real terminal of 80 and of 140 columns and save them as SVG.
 
 ``python scripts/screens.py`` needs the package with its extra ``embedded``, or a redis-server on the path. It starts a
-Redis of its own, fills it with what a shop might have in it, and ends it again.
+Redis of its own, fills it with the tasks of a made-up shop, and ends it again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tells users of Celery, in one sentence each, what to use in place of a name that gearmesh does not have."""
+"""Has a sentence for each name of Celery that gearmesh does not have: it tells users the name to use in its place."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The rows of the table of scenarios that differ if the result backend is not Redis.
 
-Memcache has the same JSON, so nothing is different. MongoDB has BSON: Machinery can't read back most of what it writes
-there (recordings ``results_mongodb.json``), and not all that Python writes for it to read. In DynamoDB it stores all
+Memcache has the same JSON, so nothing is different. MongoDB has BSON: Machinery can't read back most of its own values
+(recordings ``results_mongodb.json``), nor all values that Python writes for it. In DynamoDB it stores all
 values as text and can read only strings back (recordings ``cloud/go-getstate-variants.txt``).
 """
 

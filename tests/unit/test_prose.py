@@ -1,10 +1,14 @@
-"""Sentences that readers had to read twice fail, long ones are counted; ``tests.support.prose`` prints both."""
+"""Sentences that readers had to read twice fail, on pages and in code; long ones are counted.
+
+``tests.support.prose`` prints those of pages.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from tests.support.code_prose import code_findings
 from tests.support.pages import ROOT, page_paths
 from tests.support.prose import MAX_WORDS, findings, long_sentences, sentences
 
@@ -15,6 +19,43 @@ PAGES = [page for page in page_paths() if page.name != "CHANGELOG.md"]
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_sentence_has_to_be_read_twice(page: Path) -> None:
     assert findings(page.read_text("utf-8")) == []
+
+
+def test_no_comment_has_to_be_read_twice() -> None:
+    found = {
+        str(path.relative_to(ROOT)): findings
+        for folder in ("compat", "examples", "scripts", "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (findings := code_findings(path.read_text("utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "#: seconds: what a worker waits",
+        "a = 1  # who waits for one waits",
+        "# It is told\n# of the broker, whoever asks.",
+        'def f() -> None:\n    """Return it.\n\n    What is left goes back.\n    """',
+        'class A:\n    """One.\n\n    Attributes:\n        a: of what is held.\n    """',
+    ],
+)
+def test_it_finds_in_code(source: str) -> None:
+    assert code_findings(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# None: there is none.",
+        "# The user who asks says what is wrong.",
+        'a = "what is held"',
+        'def f(what: str) -> None:\n    """Do it.\n\n    Args:\n        what: a signature.\n    """',
+    ],
+)
+def test_it_lets_pass_in_code(source: str) -> None:
+    assert code_findings(source) == []
 
 
 def test_long_sentences_are_few() -> None:

@@ -35,8 +35,8 @@ MAX_COMBINED_BYTES: Final = 1 << 16
 MAX_SENDERS: Final = 8
 
 #: A queue, and True for its delayed messages. All calls of a batch are for one place. So if a queue is full, if its key
-#: has another type, or if its node of a cluster is away, only the callers of this queue get the error, and one broker
-#: takes all or nothing.
+#: has another type, or if its node of a cluster is unreachable, only the callers of this queue get the error, and one
+#: broker takes all or nothing.
 Place: TypeAlias = tuple[str, bool]
 
 
@@ -105,7 +105,7 @@ class Combiner:
         while batch := self._next(place):
             try:
                 self._deliver(batch, partial(self._overdue, place))
-            except Exception:  # unforeseen: each caller must send its own call, and none may wait for ever
+            except Exception:  # unforeseen: each caller must send its own call, and none may wait without end
                 log.exception("calls that came together could not be sent together")
                 for call in batch:
                     if not call.finished:

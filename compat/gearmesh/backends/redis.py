@@ -48,7 +48,7 @@ log = logging.getLogger("gearmesh.redis")
 
 #: Keys that one step of a search looks at.
 SCAN_COUNT: Final = 1000
-#: A key that a state or a group may have: it ends with a UUID and is none of gearmesh's own.
+#: A key that a state or a group may have: it ends with a UUID, and does not begin as gearmesh's own keys.
 _UUID_KEY: Final = re.compile(
     rb"\A(?!gearmesh:).{0,80}[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z"
 )

@@ -22,7 +22,7 @@ def channel_to(app: App) -> Iterator[Any]:
             yield connection.channel()
         except connection.connection_errors as exc:
             raise GearmeshError(f"broker {app.masked_broker} cannot be reached: {exc}") from exc
-        except connection.channel_errors as exc:  # for example, a key of that name is no queue
+        except connection.channel_errors as exc:  # for example, a key of that name is not a queue
             raise GearmeshError(f"broker {app.masked_broker} refuses: {exc}") from exc
 
 
@@ -57,7 +57,7 @@ def known_queues(app: App, channel: Any) -> list[str]:
 
 
 def is_unknown(app: App, channel: Any, queue: str) -> bool:
-    """True if the queue is none of the app's, has no message, and has no consumer that the broker knows."""
+    """True if the queue does not belong to the app, has no message, and has no consumer that the broker knows."""
     if queue in app_queues(app):
         return False
     count = inspecting(channel).count(queue)

@@ -10,7 +10,7 @@ The parts, in the order in which a task passes through them:
     :class:`~.commit.Delivery` is a message as one consumer received it, :class:`~.commit.Settle` says how it is
     settled, and an :data:`~.commit.Outcome` says how a Commit ended.
 ``transport``
-    :class:`~.transport.Channel` is what a broker must do: carry Commits out, keep leases, list messages. kombu's own
+    :class:`~.transport.Channel` has the duties of a broker: carry Commits out, keep leases, list messages. kombu's own
     interface brings the messages. Further protocols are for verbs of some brokers.
 ``backend``
     :class:`~.backend.Backend` keeps task states and group metas. Further protocols are for methods of some

@@ -30,8 +30,8 @@ from gearmesh.wire.names import QueueKeys, outbox, publish_token, slot_tag
 
 __all__ = ["ClusterCommitScript"]
 
-#: Milliseconds for which a slot remembers that a batch from an outbox was sent. All workers together must not be away
-#: for longer.
+#: Milliseconds for which a slot remembers that a batch from an outbox was sent. All workers together must not be
+#: stopped for longer.
 BATCH_TOKEN_TTL_MS = 86_400_000
 
 

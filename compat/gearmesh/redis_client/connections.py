@@ -1,7 +1,7 @@
 """Redis connections that raise a server's condition as a connection error.
 
 A replica, or a full, loading or busy server answers, but cannot do its work now. To a caller this is no different from
-a server that is away: it waits and repeats. So these answers are raised as connection errors, which also drops the
+an unreachable server: it waits and repeats. So these answers are raised as connection errors, which also drops the
 connection: the next one may find the master.
 """
 

@@ -24,7 +24,7 @@ class Job(msgspec.Struct, eq=False, gc=False):
     """A decoded delivery whose task is registered here. Times are the monotonic clock's; 0.0: not yet.
 
     ``shown`` is the last state written for it before it was done: "", RECEIVED or STARTED. ``slot`` belongs to the
-    thread that runs it; None: no thread does. ``interrupted`` is the error with which it was told to end.
+    thread that runs it; None: no thread does. ``interrupted`` is the error with which it was interrupted.
     ``logged``: its lines are logged, see :class:`~.task_log.TaskLog`.
     ``fresh``: see :class:`~gearmesh.interfaces.commit.Commit`.
     ``ended_before``: another delivery of this message, or its other copy, has stored a final state.

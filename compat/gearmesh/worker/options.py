@@ -30,7 +30,8 @@ class WorkerOptions:
         concurrency: the number of tasks that run at a time; 1 or more. With the pool ``"processes"``, the number of
             processes.
         pool: ``"threads"``; ``"asyncio"``: ``async def`` tasks on one loop; or ``"processes"``.
-        soft_limit: seconds after which a task without a soft limit of its own is told to end; None or 0: never.
+        soft_limit: seconds after which a task without its own soft limit gets an exception that ends it; None or 0:
+            never.
         hard_limit: seconds after which a task without a hard limit of its own is killed with its process; None or 0:
             never. Processes only.
         max_tasks_per_child: the number of tasks after which a process is replaced; None: never.

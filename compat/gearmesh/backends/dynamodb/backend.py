@@ -48,8 +48,8 @@ __all__ = ["DynamoDBBackend"]
 
 log = logging.getLogger("gearmesh.dynamodb")
 
-#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but a Go worker that dies then
-#: leaves the lock for ever.
+#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but the lock of a Go worker that
+#: dies then stays.
 GROUP_LOCK_TIMEOUT_S: Final = 8.0
 #: Locked groups that are remembered.
 MAX_LOCKED_GROUPS: Final = 1000

@@ -29,8 +29,8 @@ __all__ = ["MemcacheBackend"]
 
 log = logging.getLogger("gearmesh.memcache")
 
-#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but a Go worker that dies then
-#: leaves the lock for ever.
+#: Seconds for which a locked group is left to Go. Go locks a group only for moments, but the lock of a Go worker that
+#: dies then stays.
 GROUP_LOCK_TIMEOUT_S = 8.0
 #: RECEIVED and STARTED never replace these.
 FINAL_STATES = (SUCCESS, FAILURE)

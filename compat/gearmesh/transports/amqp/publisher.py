@@ -265,7 +265,7 @@ def repeated(item: OutgoingMessage) -> OutgoingMessage:
 
 
 def duplicate_attempt_of(properties: Mapping[str, Any]) -> int:
-    """Read the number of times that workers have received a possible duplicate, this time included; 0: it is none."""
+    """Read the number of times that workers have received a possible duplicate, this one included; 0: it is not one."""
     attempt = (properties.get("application_headers") or {}).get(DUPLICATE_ATTEMPT_HEADER, 0)
     return max(0, int(attempt)) if isinstance(attempt, int) else 1
 
