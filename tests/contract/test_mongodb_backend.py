@@ -566,7 +566,7 @@ def test_tls_as_the_url_says(make_mongodb: Make, certificates: Certificates, tmp
         ("mongodb://host/?nosuch=Secret77", "'nosuch' is wrong"),
         ("mongodb://host/?database=a/b", "database is 'a/b'"),
         ("mongodb://", "cannot be read"),
-        ("mongodb+srv://user:Secret77@host:27017/", "one host, without a port"),
+        ("mongodb+srv://user:Secret77@host:27017/", "one host name, without a port"),
     ],
 )
 def test_bad_urls(url: str, why: str) -> None:

@@ -124,7 +124,7 @@ def test_a_call_of_protocol_1_is_read_as_one_of_protocol_2() -> None:
         "task": "add", "id": "1", "args": [1], "kwargs": {"x": 2}, "retries": 3, "taskset": "g", "eta": None,
         "callbacks": [STEP], "utc": True,
     }  # fmt: skip
-    properties = {"priority": 300, "reply_to": None, "app_id": "a", "delivery_mode": 2, "type": ""}
+    properties = {"priority": 200, "reply_to": None, "app_id": "a", "delivery_mode": 2, "type": ""}
     found = read(json.dumps(content), "application/json", {"who": "me"}, properties)
     assert found is not None
     assert (found.name, found.id, found.args, found.kwargs) == ("add", "1", [1], {"x": 2})
@@ -132,7 +132,7 @@ def test_a_call_of_protocol_1_is_read_as_one_of_protocol_2() -> None:
         "retries": 3, "group": "g", "root_id": "1", "timelimit": [None, None], "who": "me", "lang": "py",
     }  # fmt: skip
     assert found.embed == {"callbacks": [STEP], "errbacks": None, "chain": None, "chord": None}
-    assert (found.priority, found.reply_to, found.properties) == (0, "", {"app_id": "a"})
+    assert (found.priority, found.reply_to, found.properties) == (200, "", {"app_id": "a"})
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,14 @@ def test_content_without_a_call_is_no_call(content: Any) -> None:
     assert read(json.dumps(content), "application/json", {}, {}) is None
 
 
-@pytest.mark.parametrize("priority", [-1, 256, "5", None, 1.5])
-def test_a_priority_that_is_none_is_zero(priority: Any) -> None:
-    found = read(b"[[], {}, {}]", "application/json", {"task": "t", "id": "1"}, {"priority": priority})
+@pytest.mark.parametrize("priority", [-1, 256, "5", 1.5])
+def test_a_priority_that_go_cannot_keep_is_refused(priority: Any) -> None:
+    with pytest.raises(LocalProtocolError, match=rf"task 't': priority is {priority!r}, expected .* 0 to 255"):
+        read(b"[[], {}, {}]", "application/json", {"task": "t", "id": "1"}, {"priority": priority})
+
+
+def test_a_call_without_a_priority_has_zero() -> None:
+    found = read(b"[[], {}, {}]", "application/json", {"task": "t", "id": "1"}, {"priority": None})
     assert found is not None
     assert found.priority == 0
 
