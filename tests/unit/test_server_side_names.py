@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -534,7 +535,8 @@ def test_no_lua_script_makes_a_name_by_itself() -> None:
 
 def test_a_revocation_is_a_document_with_its_end_and_its_time() -> None:
     collection = Recorder()
-    Revoked(lambda: cast(Any, collection)).revoke(["u"], 10)
+    connection = SimpleNamespace(indexed_table=lambda name: collection)
+    Revoked(cast(Any, connection)).revoke(["u"], 10)
     ((name, (changes,), _),) = collection.calls
     assert name == "bulk_write"
     assert [set(change._doc) for change in changes] == [{"$max", "$currentDate"}]

@@ -152,7 +152,9 @@ def test_content_without_a_call_is_no_call(content: Any) -> None:
 
 @pytest.mark.parametrize("priority", [-1, 256, "5", 1.5])
 def test_a_priority_that_go_cannot_keep_is_refused(priority: Any) -> None:
-    with pytest.raises(LocalProtocolError, match=rf"task 't': priority is {priority!r}, expected .* 0 to 255"):
+    with pytest.raises(
+        LocalProtocolError, match=rf"task 't': priority is {priority!r}, expected .* 0 to 255"
+    ):
         read(b"[[], {}, {}]", "application/json", {"task": "t", "id": "1"}, {"priority": priority})
 
 
