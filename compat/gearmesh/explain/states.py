@@ -208,7 +208,7 @@ def describe_group(meta: GroupMeta) -> Sections:
     return told
 
 
-def check_group(meta: GroupMeta, root: Span, _data: bytes) -> Iterator[Finding]:
+def check_group(meta: GroupMeta, root: Span) -> Iterator[Finding]:
     """Find the faults in a group meta's fields."""
     if not meta.GroupUUID:
         yield _about(

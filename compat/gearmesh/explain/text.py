@@ -125,7 +125,7 @@ def _readable(kind: str, data: bytes, root: Span, merged: bool) -> Sections:
             meta = decode_group(data)
             data, root = _written(encode_group(meta)) if merged else (data, root)
             told = describe_group(meta)
-            found = list(check_group(meta, root, data))
+            found = list(check_group(meta, root))
     except RemoteProtocolError:
         told = _only_go_reads(kind)
         found, merged = list(_nulls(root)), False

@@ -274,7 +274,7 @@ def _reader(task: TaskSpec, name: str, prefix: str) -> str:
         return ""
     given = "[]reflect.Value" if prefix else "[]TaskResult"
     count = len(task.results)
-    kinds = [_result_type(spec, prefix) for spec in task.results]
+    kinds = [_result_type(spec) for spec in task.results]
     returns = ", ".join([*kinds, "error"])
     lines = [
         f"\n// Read{name} reads the results of the task {_go_string(task.task)}{_of_python(task.results)}.",
@@ -282,7 +282,7 @@ def _reader(task: TaskSpec, name: str, prefix: str) -> str:
     ]
     if not kinds:
         lines.append("\treturn checkCount(values, 0)")
-    elif count == 1 and not _converts(task.results[0], prefix):
+    elif count == 1 and not _converts(task.results[0]):
         lines.append(f"\treturn {_value(task.results[0], 0, 1, prefix)}")
     else:
         lines += _several(task.results, kinds, prefix)
@@ -299,16 +299,16 @@ def _several(results: Sequence[ResultSpec], kinds: Sequence[str], prefix: str) -
         yield f"\tread{index + 1}, err := {_value(spec, index, count, prefix)}"
         yield f"\tif err != nil {{\n{failed}\n\t}}"
         yield f"\t{name} = " + (
-            f"json.RawMessage(read{index + 1})" if _converts(spec, prefix) else f"read{index + 1}"
+            f"json.RawMessage(read{index + 1})" if _converts(spec) else f"read{index + 1}"
         )
     yield f"\treturn {', '.join(names)}, nil"
 
 
-def _converts(spec: ResultSpec, _prefix: str) -> bool:
+def _converts(spec: ResultSpec) -> bool:
     return spec.packing == "json"
 
 
-def _result_type(spec: ResultSpec, prefix: str) -> str:
+def _result_type(spec: ResultSpec) -> str:
     if spec.packing == "json":
         return "json.RawMessage"
     if spec.type is None:
