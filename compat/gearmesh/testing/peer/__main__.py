@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     peer = Peer(app, counter)
     _say(b'{"OK":true,"Raw":"ready"}')
     try:
-        for line in sys.stdin.buffer:
+        for line in _requests():
             if line.strip():
                 _say(peer.answer(line))
     except KeyboardInterrupt:
@@ -98,6 +99,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             worker.stop(GRACE)
         app.close()
     return 0
+
+
+def _requests() -> Iterator[bytes]:
+    """The lines of standard input.
+
+    Python does not interrupt a read for a signal that comes just before it. So signals write to a pipe, too, and the
+    wait for input ends.
+    """
+    waking, signalled = os.pipe()
+    os.set_blocking(signalled, False)
+    signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+    rest = b""
+    while True:
+        ready, _, _ = select.select([sys.stdin, waking], [], [])
+        if waking in ready:
+            os.read(waking, 1)
+            continue  # the handler has run, or runs now
+        data = os.read(sys.stdin.fileno(), 1 << 16)
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+        if not data:
+            yield rest
+            return
 
 
 def _say(line: bytes) -> None:
