@@ -174,7 +174,7 @@ class App:
     @property
     def config(self) -> Config:
         """The settings in use. Set them before the app is used, because open connections do not change."""
-        if self._config is None:  # the app was made without a broker, and is used now
+        if self._config is None:  # an app made without a broker reads them at the first use
             self._config = _config(None, self._given)
         return self._config
 

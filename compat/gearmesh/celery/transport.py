@@ -74,7 +74,10 @@ class TaskPublisher:
         return bool(self._channel.typeof(exchange).type == "fanout")
 
     def queues(self, exchange: str, routing_key: str) -> list[str]:
-        """The queues that a message to this exchange reaches. Raises ConfigError if there is none: it would be lost."""
+        """Return the queues that a message to this exchange reaches.
+
+        Raises ConfigError if it reaches no queue, because the message would be lost.
+        """
         found = self._reached(exchange, routing_key)
         if not found:
             raise ConfigError(

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from gearmesh.app.app import App
 from gearmesh.backoff import Backoff
@@ -164,20 +165,18 @@ class Supervisor:
     def _reach(self) -> bool:
         """Reach broker and backend once before anything is started; False if a signal came first."""
         backoff = Backoff(0.1)
-        try:
-            with self._signals.interrupting():  # a server that does not answer takes its timeout
-                while not self._signals.count:
-                    try:
-                        self._heartbeater.connect()
-                        self._app.check_backend()
-                        return True
-                    except GearmeshError as exc:
-                        if not self._options.wait_for_broker:
-                            raise
-                        backoff.log(log, "waiting for the servers", exc)
-                        self._changed.wait(backoff.next())
-        except KeyboardInterrupt:
-            pass
+        # A signal must interrupt the wait for a server that does not answer.
+        with suppress(KeyboardInterrupt), self._signals.interrupting():
+            while not self._signals.count:
+                try:
+                    self._heartbeater.connect()
+                    self._app.check_backend()
+                    return True
+                except GearmeshError as exc:
+                    if not self._options.wait_for_broker:
+                        raise
+                    backoff.log(log, "waiting for the servers", exc)
+                    self._changed.wait(backoff.next())
         return False
 
     def _supervise(self) -> int:

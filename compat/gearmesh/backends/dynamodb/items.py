@@ -92,7 +92,10 @@ def is_key(uuid: str) -> bool:
 
 
 def _number(value: AttributeValue | None) -> int:
-    """Read a number; 0 if there is none. Go: refuses a whole state whose TTL is a string."""
+    """Read a number, also from a string; return 0 if the item has no such attribute.
+
+    Go: refuses the whole state if its TTL is a string.
+    """
     text = (value.get("N") or value.get("S") or "0") if value else "0"
     if text.isdigit():
         return int(text)
