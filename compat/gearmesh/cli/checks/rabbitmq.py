@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
@@ -14,7 +15,7 @@ from urllib.request import Request, urlopen
 import amqp
 
 from gearmesh.cli.checks.base import Case, Finding, Level
-from gearmesh.transports.amqp.inspection import RETURNED_IN_ORDER
+from gearmesh.transports.amqp.look import Look
 from gearmesh.units import counted
 from gearmesh.urls import AMQPTarget, parse, redact
 from gearmesh.urls.addresses import bracketed, shown_address
@@ -141,22 +142,13 @@ def _shared_key(case: Case, url: str, level: Level, who: str) -> Finding:
 
 def _has_copies(channel: Any, queue: str, key: str) -> bool:
     """True if a waiting message was routed by the key. All messages are put back where they were."""
-    channels: list[Any] = []
-    try:
-        for n in range(MAX_SAMPLED_MESSAGES):
-            if n % RETURNED_IN_ORDER == 0:
-                channels.append(channel.connection.channel())
-            message = channels[-1].basic_get(queue)
-            if message is None:
-                return False
-            if message.delivery_info["routing_key"] == key and message.delivery_info["exchange"]:
-                return True
-        return False
-    except amqp.NotFound:
-        return False
-    finally:
-        for each in channels:
-            each.close()
+    with closing(Look(queue, channel.connection.channel)) as look:
+        try:
+            routes = [message.delivery_info for message in islice(look, MAX_SAMPLED_MESSAGES)]
+        except amqp.NotFound:
+            return False
+        look.put_back(lambda: channel.queue_declare(queue, passive=True)[1:])
+    return any(route["routing_key"] == key and route["exchange"] for route in routes)
 
 
 def _bound_by_api(api: str, url: str, exchange: str, key: str) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from gearmesh.errors import GearmeshError, RemoteProtocolError
@@ -26,6 +27,7 @@ from gearmesh.transports.amqp.commit_engine import (
     first_met,
 )
 from gearmesh.transports.amqp.frames import OutgoingMessage
+from gearmesh.transports.amqp.look import MAX_CHANNELS, RETURNED_IN_ORDER, Look
 from gearmesh.transports.amqp.message import body_of
 from gearmesh.transports.amqp.publisher import DUPLICATE_ATTEMPT_HEADER
 from gearmesh.transports.amqp.unacked import UNACKED_BY_CONSUMER, digest_of
@@ -52,14 +54,6 @@ _HISTORY_HEADERS: Final = (
     DEAD_REASON_HEADER,
     LOST_HEADER,
 )
-#: Number of messages that a look takes over one channel. When the channel is closed, a quorum queue puts them back in
-#: the order of their delivery tags as texts ("10" before "2"), and more than 32 in any order. Then a parked message
-#: might be late, behind one that expires later.
-RETURNED_IN_ORDER: Final = 9
-#: Number of channels of one look; the last one takes all other messages.
-MAX_LOOK_CHANNELS: Final = 128
-#: Seconds to wait at most until a quorum queue has its messages back after a look.
-MAX_RETURN_S: Final = 0.5
 
 
 class Inspector:
@@ -171,8 +165,8 @@ class Inspector:
         """Put retried messages into their queue before they leave the dead letters: one may come twice, and none is
         lost."""
         wanted = set(ids)
-        with self.browse(amqp_dead(queue), 1 << 30) as messages:
-            taken = [message for message in messages if _id(message.body) in wanted]
+        with self._take(amqp_dead(queue), 1 << 30) as look:
+            taken = [message for message in look.taken if _id(message.body) in wanted]
             bodies = {_id(message.body): message for message in taken}
             if retry and bodies:
                 self.link.declarer.ensure(self.topology.source(queue))
@@ -216,21 +210,13 @@ class Inspector:
                 if len(found) == limit or not declarer.count(name):
                     continue
                 # All of them, whatever the limit: a quorum queue puts messages back behind those of an earlier look.
-                with self.browse(name, RETURNED_IN_ORDER * MAX_LOOK_CHANNELS) as messages:
+                with self.browse(name, RETURNED_IN_ORDER * MAX_CHANNELS) as messages:
                     until = time.time() + ms / 1000
                     found += [
                         ParkedMessage(message.body, until, _first_met(message), latest=True)
                         for message in messages[: limit - len(found)]
                     ]
-                self._await_return(name, len(messages))
         return found
-
-    def _await_return(self, queue: str, count: int) -> None:
-        """Wait until a quorum queue has its messages back: that is a moment after RabbitMQ has closed the channel."""
-        deadline = time.monotonic() + MAX_RETURN_S
-        declarer = self.link.declarer
-        while (declarer.count(queue) or 0) < count and time.monotonic() < deadline:
-            time.sleep(0.005)
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         with self.link.lock:
@@ -245,12 +231,12 @@ class Inspector:
         """Delete the first ``count`` messages of a queue; return their number."""
         taken = 0
         while taken < count:
-            with self.browse(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as messages:
-                if not messages:
+            with self._take(queue, min(PURGE_BATCH_MESSAGES, count - taken)) as look:
+                if not look.taken:
                     break
-                for message in messages:
+                for message in look.taken:
                     message.channel.basic_ack(message.delivery_tag)
-                bodies = [message.body for message in messages]
+                bodies = [message.body for message in look.taken]
             taken += len(bodies)
             gone(bodies)
         return taken
@@ -267,8 +253,8 @@ class Inspector:
                 "(gearmesh:delay:<ms>)"
             )
         bodies = []
-        with self.browse(self.topology.config.delayed_queue, 1 << 30) as messages:
-            for message in messages:
+        with self._take(self.topology.config.delayed_queue, 1 << 30) as look:
+            for message in look.taken:
                 if _leads_to(message.body, self.topology) == queue:
                     message.channel.basic_ack(message.delivery_tag)
                     bodies.append(message.body)
@@ -284,35 +270,29 @@ class Inspector:
     def browse(self, queue: str, limit: int) -> Iterator[list[Any]]:
         """Take the first messages of a queue for the length of a block, with their bodies as bytes.
 
-        A message that is not acknowledged within the block goes back to its place.
+        Afterwards they go back to their places. The block must acknowledge none of them.
         """
+        with self._take(queue, limit) as look:
+            yield look.taken
+            look.put_back(lambda: self.link.declarer.look(queue) or (0, 0))
+
+    @contextmanager
+    def _take(self, queue: str, limit: int) -> Iterator[Look]:
+        """Take the first messages of a queue; those that the block does not acknowledge go back."""
         with self.link.lock:
             self._barrier()  # so that messages published here without a confirm have arrived
-            count = self.link.declarer.count(queue)
-            if not count:
-                yield []
-                return
-            messages: list[Any] = []
-            channels: list[Any] = []
-            most = min(MAX_LOOK_CHANNELS, self.link.channel_max // 2)
+            look = Look(queue, self.link.open_channel, min(MAX_CHANNELS, self.link.channel_max // 2))
             try:
-                while len(messages) < limit:  # the count leaves out messages that are just being put back
-                    if len(messages) == len(channels) * RETURNED_IN_ORDER and len(channels) < most:
-                        channels.append(self.link.open_channel())
-                    message = channels[-1].basic_get(queue)
-                    if message is None:
-                        break
-                    message.body = body_of(message)
-                    messages.append(message)
-                if not messages and queue.startswith(PREFIX):
-                    _pass_on_expired(channels[-1], queue)
-                yield messages
+                if self.link.declarer.count(queue):
+                    for message in islice(
+                        look, limit
+                    ):  # the count leaves out messages that are being put back
+                        message.body = body_of(message)
+                    if not look.taken and queue.startswith(PREFIX):
+                        _pass_on_expired(look.channels[-1], queue)
+                yield look
             finally:
-                # RabbitMQ answers once all unacknowledged messages are back in their places. After a reject, the next
-                # look might see only a part of the queue. And a quorum queue without a delivery-limit puts messages at
-                # its tail that a client rejects or recovers.
-                for channel in channels:
-                    channel.close()
+                look.close()
 
     def _letters(self, queue: str, messages: Sequence[Any]) -> dict[bytes, DeadLetter]:
         """Make one letter of messages with equal bytes; the longest dead comes first."""
