@@ -164,8 +164,11 @@ class Channel(Protocol):
     """The verbs that a channel of every transport has.
 
     Messages that kombu delivers carry ``message.delivery``, a :class:`~gearmesh.interfaces.commit.Delivery`, and
-    ``message.body``, the original bytes. All methods raise the transport's ``connection_errors`` if the broker cannot
-    be reached; all but :meth:`wake` may then be called again.
+    ``message.body``, the original bytes. With ``basic_consume(…, bare=True)`` a channel may deliver messages that have
+    nothing else, since kombu's messages take long to make.
+
+    All methods raise the transport's ``connection_errors`` if the broker cannot be reached; all but :meth:`wake` may
+    then be called again.
     """
 
     #: The name under which this channel takes messages; only one run of one process ever uses it.

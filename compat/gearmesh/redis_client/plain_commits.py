@@ -11,7 +11,7 @@ from gearmesh.batching import divided
 from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Token
 from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run, run_in_turn
-from gearmesh.redis_client.state_text import PLAIN_TEXT, pending_rest
+from gearmesh.redis_client.state_text import pending_rest, plain_bytes
 from gearmesh.wire.names import publish_token
 from gearmesh.wire.state import PENDING, SUCCESS, ZERO_TIME, TaskState
 
@@ -218,10 +218,10 @@ def _settled(commit: Commit, atomic: bool) -> _Settled | None:
         or state.TaskName
         or state.TTL
         or state.CreatedAt != ZERO_TIME
-        or not PLAIN_TEXT(state.TaskUUID)
+        or not (uuid := plain_bytes(state.TaskUUID))
     ):
         return None
-    return b"%d" % settle.delivery.id, state.TaskUUID.encode(), _encode(state.Results)
+    return b"%d" % settle.delivery.id, uuid, _encode(state.Results)
 
 
 def _pending_bytes(state: TaskState) -> int:

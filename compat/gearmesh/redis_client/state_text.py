@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import string
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from gearmesh.wire.codec import encode_state
 from gearmesh.wire.gotime import is_canonical
 from gearmesh.wire.state import PENDING, ZERO_TIME, TaskState
 
-__all__ = ["PLAIN_TEXT", "Packed", "pack_state", "pending_rest"]
+__all__ = ["Packed", "pack_state", "pending_rest", "plain_bytes"]
 
 #: A part of the script's payload, as a tuple whose fields have a fixed order (the header of ``commit.lua`` has all):
 #:
@@ -23,8 +23,8 @@ __all__ = ["PLAIN_TEXT", "Packed", "pack_state", "pending_rest"]
 Packed = tuple[Any, ...]
 
 
-#: Matches text that needs no escapes in JSON.
-PLAIN_TEXT = re.compile(r"[\w:.-]+", re.ASCII).fullmatch
+#: Characters that need no escapes in JSON.
+_PLAIN = (string.ascii_letters + string.digits + "_:.-").encode()
 _encode = msgspec.json.Encoder().encode
 #: A merged state gets the stored name and time in place of this.
 _NAME = b',"TaskName":""'
@@ -34,6 +34,12 @@ _PENDING = (
 #: The document of a PENDING state from behind the UUID on.
 _REST = _PENDING[_PENDING.index(b"%b") + 2 :]
 _CREATED = f'"{ZERO_TIME}","TTL":0}}'.encode()
+
+
+def plain_bytes(text: str) -> bytes:
+    """Return the bytes of a text that needs no escapes in JSON; empty for any other text."""
+    data = text.encode(errors="surrogatepass")
+    return data if not data.translate(None, _PLAIN) else b""
 
 
 def pack_state(state: TaskState) -> Packed:
@@ -50,9 +56,9 @@ def pack_state(state: TaskState) -> Packed:
         word != PENDING
         and not (state.Error or state.TaskName or state.TTL)
         and state.CreatedAt == ZERO_TIME
-        and PLAIN_TEXT(state.TaskUUID)
+        and (uuid := plain_bytes(state.TaskUUID))
     ):
-        head = b'{"TaskUUID":"%b","TaskName":' % state.TaskUUID.encode()
+        head = b'{"TaskUUID":"%b","TaskName":' % uuid
         middle = b',"State":"%b","Results":%b,"Error":"","CreatedAt":' % (
             word.encode(),
             _encode(state.Results),
@@ -62,11 +68,11 @@ def pack_state(state: TaskState) -> Packed:
         word == PENDING
         and state.Results is None
         and not (state.Error or state.TTL)
-        and PLAIN_TEXT(state.TaskUUID)
-        and PLAIN_TEXT(state.TaskName)
+        and (uuid := plain_bytes(state.TaskUUID))
+        and (name := plain_bytes(state.TaskName))
         and is_canonical(state.CreatedAt)
     ):
-        body = _PENDING % (state.TaskUUID.encode(), state.TaskName.encode(), state.CreatedAt.encode())
+        body = _PENDING % (uuid, name, state.CreatedAt.encode())
         return (state.TaskUUID, body)
     body = encode_state(state)
     if word == PENDING:
@@ -85,9 +91,9 @@ def pending_rest(state: TaskState) -> bytes:
     if (
         state.Results is None
         and not (state.Error or state.TTL)
-        and PLAIN_TEXT(state.TaskUUID)
-        and PLAIN_TEXT(state.TaskName)
+        and plain_bytes(state.TaskUUID)
+        and (name := plain_bytes(state.TaskName))
         and is_canonical(state.CreatedAt)
     ):
-        return _REST % (state.TaskName.encode(), state.CreatedAt.encode())
+        return _REST % (name, state.CreatedAt.encode())
     return encode_state(state)

@@ -30,6 +30,7 @@ from gearmesh.worker.job_table import JobTable
 from gearmesh.worker.limits import Limits
 from gearmesh.worker.pauses import Pauses
 from gearmesh.worker.quarantine import MAX_CRASHES, Quarantine
+from gearmesh.worker.queue_consumer import QueueConsumer
 from gearmesh.worker.runner import Runner
 from gearmesh.worker.task_log import TaskLog, about
 from gearmesh.worker.unrunnable import UnrunnableMessages
@@ -179,18 +180,13 @@ class Intake:
     def _consume(self, connection: kombu.Connection, backoff: Backoff) -> None:
         channel = connection.channel()
         self._paused = self._pauses.queues
-        queues = [
-            kombu.Queue(name, channel=channel, no_declare=True)
-            for name in self._queues
-            if name not in self._paused
-        ]
-        consumer = kombu.Consumer(channel, queues, on_message=self._receive, accept=None, auto_declare=False)
         self._wanted = self._executor.wanted
         channel.basic_qos(0, self._wanted, False)
         self._channel = channel
         self._committer.retry_now()
         taking = True
-        with consumer:
+        with QueueConsumer(channel, self._receive) as consumer:
+            consumer.begin(self._active)
             if not self.ready.is_set():
                 log.info("consuming from %s", ", ".join(self._queues))
                 self.ready.set()
@@ -205,7 +201,7 @@ class Intake:
                         else "taking no tasks: a before_consume handler returned False"
                     )
                     # The connection is served all the same: heartbeats and delayed tasks depend on it.
-                    consumer.consume() if taking else consumer.cancel()
+                    consumer.begin(self._active) if taking else consumer.end()
                 if self._pauses.queues != self._paused:
                     self._pause(consumer, taking=taking)
                 longest = GIVE_BACK_INTERVAL_S if taking else MAY_TAKE_POLL_INTERVAL_S
@@ -237,16 +233,17 @@ class Intake:
             self._channel = None
         connection.close()
 
-    def _pause(self, consumer: kombu.Consumer, *, taking: bool) -> None:
+    @property
+    def _active(self) -> list[str]:
+        """The queues that are not paused."""
+        return [name for name in self._queues if name not in self._paused]
+
+    def _pause(self, consumer: QueueConsumer, *, taking: bool) -> None:
         """Consume from the queues that are not paused, and from no others."""
-        before, self._paused = self._paused, self._pauses.queues
-        for name in self._queues:
-            if name in self._paused and name not in before:
-                consumer.cancel_by_queue(name)
-            elif name in before and name not in self._paused:
-                consumer.add_queue(kombu.Queue(name, channel=consumer.channel, no_declare=True))
+        self._paused = self._pauses.queues
+        consumer.end(self._paused)
         if taking:
-            consumer.consume()
+            consumer.begin(self._active)
         back = self._executor.take_back()
         self._executor.submit([job for job in back if job.delivery.queue not in self._paused])
         put_back([job for job in back if job.delivery.queue in self._paused], self._committer)

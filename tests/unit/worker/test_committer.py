@@ -20,7 +20,7 @@ from gearmesh.testing.waiting import eventually
 from gearmesh.transports.registry import open_connection
 from gearmesh.wire.names import CHORD_MUTEX
 from gearmesh.wire.state import FAILURE, PENDING, RECEIVED, STARTED, SUCCESS, GroupMeta, TaskState
-from gearmesh.worker.committer import Committer
+from gearmesh.worker.committer import MAX_FLUSH_COMMITS, Committer
 from gearmesh.worker.events import WorkerEvents
 from gearmesh.worker.job import Job
 from gearmesh.worker.job_table import JobTable
@@ -158,7 +158,7 @@ def test_what_is_shown_is_bounded(desk: Desk) -> None:
 
 
 def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    long, *rest = jobs = desk.hold(1101)
+    long, *rest = jobs = desk.hold(2 * MAX_FLUSH_COMMITS + 77)
     for job in jobs:
         job.received_at += 60.0  # none is shown yet, however slow the machine is
     desk.recorder.gate.clear()
@@ -172,7 +172,7 @@ def test_a_long_task_is_shown_beside_full_flushes(desk: Desk, monkeypatch: pytes
     )  # the committer looks at each flush
     desk.recorder.gate.set()
     assert desk.committer.drain(10)
-    assert desk.recorder.sizes[1:3] == [512, 512]
+    assert desk.recorder.sizes[1:3] == [MAX_FLUSH_COMMITS] * 2
     assert desk.recorder.words(long.sig.UUID) == [RECEIVED]
     assert [state.State for state in desk.recorder.batches[1][0].states] == [RECEIVED]
     assert {desk.stored(job) for job in rest} == {SUCCESS}

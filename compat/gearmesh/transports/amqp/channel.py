@@ -147,6 +147,8 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
         consumer_tag: str = "",
         callback: Callable[[Any], Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
+        *,
+        bare: bool = False,
         **kwargs: Any,
     ) -> str:
         """Begin to consume. If this channel has not declared the queue, declare and bind it as Machinery does."""
@@ -154,7 +156,7 @@ class Channel(pyamqp.Channel):  # type: ignore[misc]
             tag = consumer_tag or consumer_name()
             ours = queue not in self._declared
             subscription = Subscription(
-                self, queue, tag, callback or (lambda message: None), no_ack, arguments or {}, ours
+                self, queue, tag, callback or (lambda message: None), no_ack, arguments or {}, ours, bare
             )
             if no_ack:
                 self.no_ack_consumers.add(tag)

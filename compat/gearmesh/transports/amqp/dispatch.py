@@ -94,7 +94,8 @@ class Dispatcher:
             self._poison_records.settle(now)
         for subscription, item in self._next():
             delivered = True
-            subscription.callback(Message(self._channel, item))
+            bare = subscription.bare and "application_headers" not in item.properties
+            subscription.callback(item if bare else Message(self._channel, item))
             if item.held is None:
                 break  # a caller that waits for replies counts calls of drain_events, and may leave others the rest
         with self._lock:

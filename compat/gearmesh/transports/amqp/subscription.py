@@ -10,6 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from gearmesh.interfaces.commit import Delivery
     from gearmesh.transports.amqp.frames import Delivered
     from gearmesh.transports.amqp.unacked import Unacked
 
@@ -28,6 +29,11 @@ class FetchedMessage(NamedTuple):
     properties: dict[str, Any]
     body: bytes
     held: Unacked | None
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery; None if the message needs no acknowledgement."""
+        return None if self.held is None else self.held.delivery
 
 
 class ConsumingChannel(Protocol):
@@ -60,6 +66,8 @@ class Subscription:
     arguments: Mapping[str, Any]
     #: True if this transport declares the queue, so that it may declare it again
     ours: bool
+    #: True if the callback gets messages that have no more than ``body`` and ``delivery``
+    bare: bool = False
     waiting: deque[FetchedMessage] = field(default_factory=deque)
     #: RabbitMQ's consumer tag -> its prefetch; 0: no limit
     sources: dict[str, int] = field(default_factory=dict)

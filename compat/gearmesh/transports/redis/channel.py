@@ -24,7 +24,7 @@ from gearmesh.transports.redis.history import History
 from gearmesh.transports.redis.housekeeping import Housekeeping
 from gearmesh.transports.redis.inspection import Inspector
 from gearmesh.transports.redis.leases import Leases
-from gearmesh.transports.redis.message import FetchedMessage, Message, to_item
+from gearmesh.transports.redis.message import SIGNATURE_START, FetchedMessage, Message, to_item
 from gearmesh.transports.redis.paging import Pager
 from gearmesh.transports.redis.qos import QoS
 from gearmesh.transports.redis.queue_faults import FAULTS
@@ -104,7 +104,16 @@ class Channel(ConnectedChannel):
 
     # -- kombu's side
 
-    def basic_consume(self, queue: str, no_ack: bool, callback: Any, consumer_tag: str, **kwargs: Any) -> Any:
+    def basic_consume(
+        self,
+        queue: str,
+        no_ack: bool,
+        callback: Any,
+        consumer_tag: str,
+        *,
+        bare: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         if queue not in self._fanout_queues:
             self.keys(queue)
         result = super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
@@ -116,8 +125,13 @@ class Channel(ConnectedChannel):
         def on_item(payload: Any) -> None:
             callback(message_class(payload, channel=self))
 
+        def on_bare_item(payload: FetchedMessage) -> None:
+            callback(
+                payload if payload.body.startswith(SIGNATURE_START) else message_class(payload, channel=self)
+            )
+
         # kombu's own callback would keep each message in QoS, which keeps nothing here.
-        self.connection._callbacks[queue] = on_item
+        self.connection._callbacks[queue] = on_bare_item if bare else on_item
         self.ready.add(queue)
         self.unacked.wake = self.wake
         self.connection.warn_of_eviction()

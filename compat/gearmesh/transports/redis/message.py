@@ -13,10 +13,10 @@ from gearmesh.interfaces.commit import Delivery
 from gearmesh.interfaces.transport import SIGNATURE_CONTENT_TYPE
 from gearmesh.wire.codec import decode
 
-__all__ = ["FetchedMessage", "Message", "target_queue", "to_item"]
+__all__ = ["SIGNATURE_START", "FetchedMessage", "Message", "target_queue", "to_item"]
 
 #: Go's first field; messages of kombu's own begin differently.
-_SIGNATURE_START = b'{"UUID"'
+SIGNATURE_START = b'{"UUID"'
 
 
 class FetchedMessage(NamedTuple):
@@ -52,7 +52,7 @@ class Message(virtual.Message):  # type: ignore[misc]
             super().__init__(payload, channel=channel, **kwargs)
             return
         body, delivery = payload
-        envelope = None if body.startswith(_SIGNATURE_START) else _envelope(body)
+        envelope = None if body.startswith(SIGNATURE_START) else _envelope(body)
         if envelope is not None:
             envelope["properties"]["delivery_tag"] = delivery.id
             self.delivery = delivery
