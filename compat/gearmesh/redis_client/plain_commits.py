@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gearmesh.batching import divided
-from gearmesh.interfaces.commit import ChordCheck, Commit, Delivery, Token
+from gearmesh.interfaces.commit import Commit, Delivery, Token
 from gearmesh.redis_client.chunks import MAX_BYTES, MAX_ENTRIES
 from gearmesh.redis_client.runner import run, run_in_turn
 from gearmesh.redis_client.state_text import pending_rest, plain_bytes
@@ -128,7 +128,8 @@ class PlainCommits:
         into: SettledRows | None = None
         for place, commit in enumerate(commits):
             chord = commit.chord
-            row = None if chord is not None and last.get(chord, place) == place else _settled(commit, atomic)
+            asks = chord is not None and last.get(chord.group_uuid, place) == place
+            row = None if asks else _settled(commit, atomic)
             if row is None:
                 others.append(place)
                 continue
@@ -191,9 +192,10 @@ def _called(commits: Sequence[Commit], atomic: bool) -> list[_Called] | None:
     return rows or None
 
 
-def _last_members(commits: Sequence[Commit]) -> dict[ChordCheck, int]:
+def _last_members(commits: Sequence[Commit]) -> dict[str, int]:
     """Return the place of each chord's last member among these Commits."""
-    return {commit.chord: place for place, commit in enumerate(commits) if commit.chord is not None}
+    places = enumerate(commits)
+    return {commit.chord.group_uuid: place for place, commit in places if commit.chord is not None}
 
 
 def _settled(commit: Commit, atomic: bool) -> _Settled | None:
