@@ -112,7 +112,7 @@ class Site:
         return total
 
     def open(self) -> int:
-        """Messages anywhere: waiting, held, delayed, set aside."""
+        """Messages anywhere: waiting, held, delayed, parked."""
         pipe = self.broker.pipeline(transaction=False)
         pipe.llen(QUEUE).zcard("delayed_tasks").zcard(KEYS.aside)
         return int(sum(pipe.execute())) + self.held()

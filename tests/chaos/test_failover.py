@@ -147,11 +147,11 @@ class tolerated(suppress):  # noqa: N801  # reads as suppress does
 
 
 def open_messages(connection: Any) -> int:
-    """Waiting, held, or set aside."""
+    """Waiting, held, or parked."""
     channel = connection.channel()
     try:
         counts = [channel.count(queue) for queue in (QUEUE, OTHER)]
-        return sum(each.pending + each.held + each.aside for each in counts)
+        return sum(each.pending + each.held + each.parked for each in counts)
     finally:
         channel.close()
 

@@ -33,7 +33,7 @@ def test_an_idle_worker_hardly_asks(site: Site, seconds: float) -> None:
 
 
 def pause(site: Site) -> float:
-    """Seconds until the first message that was set aside returns; below zero while some are elsewhere."""
+    """Seconds until the first parked message returns; below zero while some are elsewhere."""
     first = site.broker.zrange(KEYS.aside, 0, 0, withscores=True)
     if site.broker.zcard(KEYS.aside) < UNKNOWN or not first:  # type: ignore[operator]
         return -1.0
@@ -60,7 +60,7 @@ def test_unregistered_tasks_are_set_aside(site: Site) -> None:
     seconds = 2.5
     eventually(lambda: pause(site) > seconds + 0.5, 60, "a longer pause")
     commands = site.commands(seconds)
-    print(f"set aside: {len(commands) / seconds:.1f} commands/s")
+    print(f"parked: {len(commands) / seconds:.1f} commands/s")
     assert len(commands) / seconds < 20
     assert site.open() == UNKNOWN, "nothing is lost"
     assert not site.dead()
@@ -76,6 +76,6 @@ def test_unregistered_tasks_return_in_batches(site: Site) -> None:
     eventually(lambda: pause(site) > 20, 60, "a pause of half a minute")
     seconds = 30.0
     commands = site.commands(seconds)
-    print(f"set aside: {len(commands) / seconds:.1f} commands/s in a whole round")
+    print(f"parked: {len(commands) / seconds:.1f} commands/s in a whole round")
     assert len(commands) / seconds < 20
     assert site.open() == UNKNOWN

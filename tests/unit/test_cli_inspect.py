@@ -88,11 +88,10 @@ def test_queues(url: str) -> None:
         "queue": "nobody_s",
         "pending": 0,
         "held": 0,
-        "aside": 0,
+        "parked": 0,
         "dead": 0,
         "consumers": 0,
         "silent": 0,
-        "parked": 0,
         "delayed": 0,
     }
 

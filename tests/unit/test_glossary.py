@@ -105,7 +105,7 @@ def test_the_glossary_has_the_words_that_users_meet() -> None:
     }
     # The columns of "gearmesh queues" under the names that people see.
     shown = {
-        "aside": "parked message",
+        "parked": "parked message",
         "delayed": "delayed message",
         "dead": "dead letter",
         "consumers": "consumer",

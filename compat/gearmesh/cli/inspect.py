@@ -59,7 +59,7 @@ def queues(names: tuple[str, ...], json: bool, place: Place) -> None:
         delayed = [count.delayed if waiting is None else waiting[count.queue] for count in counts]
     if json:
         rows = zip(counts, delayed, strict=True)
-        print_json([{**to_builtins(count), "parked": count.aside, "delayed": late} for count, late in rows])
+        print_json([{**to_builtins(count), "delayed": late} for count, late in rows])
         return
     names = ("pending", "held", "parked", "dead", "delayed")
     table = Table(
@@ -83,7 +83,7 @@ def _delayed_by_queue(channel: Any, default: str) -> Counter[str] | None:
 
 def _numbers(count: QueueCounts, delayed: int | None) -> list[Cell]:
     """The cells of one queue; ``-`` for a number that the broker does not give."""
-    numbers = [count.pending, count.held, count.aside, count.dead, delayed]
+    numbers = [count.pending, count.held, count.parked, count.dead, delayed]
     cells = [Cell("-") if number is None else Cell(f"{number:,}", str(number)) for number in numbers]
     silent = f" ({count.silent} silent)" if count.silent else ""
     consumers = "-" if count.consumers is None else f"{count.consumers}{silent}"

@@ -54,7 +54,7 @@ def purge(delayed: bool, dead: bool, yes: bool, json: bool, place: Place) -> Non
 
 def _total(count: QueueCounts) -> int | None:
     """The number of messages that a purge deletes; None: the broker does not count them."""
-    return None if count.pending is None else count.pending + (count.aside or 0)
+    return None if count.pending is None else count.pending + (count.parked or 0)
 
 
 def _delete(

@@ -61,4 +61,4 @@ def is_unknown(app: App, channel: Any, queue: str) -> bool:
     if queue in app_queues(app):
         return False
     count = inspecting(channel).count(queue)
-    return not any((count.pending, count.held, count.aside, count.dead, count.consumers, count.silent))
+    return not any((count.pending, count.held, count.parked, count.dead, count.consumers, count.silent))

@@ -124,7 +124,7 @@ def _elsewhere(channel: Any, queues: Sequence[str]) -> Iterator[FoundMessage]:
         for letter in channel.dead_page(queue, 0, MAX_OTHER_MESSAGES) if count.dead != 0 else ():
             yield FoundMessage(letter.body, queue, "dead", letter.reason)
         # Ask only if there are some, because the broker reads waiting messages, too, to list parked ones.
-        if count.aside != 0 and isinstance(channel, SupportsParkedListing):
+        if count.parked != 0 and isinstance(channel, SupportsParkedListing):
             for parked in channel.parked(queue, MAX_OTHER_MESSAGES):
                 if parked.until is not None:
                     yield FoundMessage(parked.body, queue, "parked", str(parked.until))

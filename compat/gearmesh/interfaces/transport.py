@@ -88,7 +88,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
         queue: its name.
         pending: messages that wait.
         held: unacked deliveries.
-        aside: parked messages.
+        parked: messages whose task is not registered with a worker, or may not start yet.
         dead: dead letters.
         delayed: messages that wait for their ETA, if the broker counts them for each queue. A broker that lists delayed
             messages (``lists_delayed``) does not.
@@ -100,7 +100,7 @@ class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
     queue: str
     pending: int | None
     held: int | None = None
-    aside: int | None = None
+    parked: int | None = None
     dead: int | None = None
     delayed: int | None = None
     consumers: int | None = None

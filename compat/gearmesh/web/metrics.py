@@ -34,7 +34,7 @@ def queue_metrics(desk: Desk, accept: str) -> tuple[bytes, str]:
         by_state = {
             "waiting": counts.pending,
             "in_flight": counts.held,
-            "parked": counts.aside,
+            "parked": counts.parked,
             "dead": counts.dead,
             "delayed": counts.delayed,
         }

@@ -499,8 +499,8 @@ def test_a_dead_letter_says_why_and_when(engine: Engine, broker: Broker) -> None
 # -- messages for tasks that no worker here knows
 
 
-def aside(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
-    """Set a message aside that came with this header; return the outcome."""
+def park(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
+    """Park a message that came with this header; return the outcome."""
     held = engine.deliver(headers=None if header is None else {"x-gearmesh-aside": header, "trace": "x"})
     (outcome,) = engine.commit([settle(held, "park", reason="odd", max_age=max_age)])
     return outcome
@@ -508,7 +508,7 @@ def aside(engine: Engine, header: str | None, *, max_age: float = 3600) -> str:
 
 def test_the_first_meeting_puts_it_at_the_tail_at_once(engine: Engine, broker: Broker) -> None:
     """Another worker may have registered its task."""
-    assert aside(engine, None) == "done"
+    assert park(engine, None) == "done"
     assert broker.published == [OutgoingMessage("", "jobs", b"body", {"x-gearmesh-aside": f"{NOW_MS} 0"})]
 
 
@@ -519,15 +519,15 @@ def test_the_first_meeting_puts_it_at_the_tail_at_once(engine: Engine, broker: B
 def test_after_sixteen_short_waits_each_doubles_up_to_half_a_minute(
     engine: Engine, broker: Broker, rounds: int, seconds: float
 ) -> None:
-    assert aside(engine, f"{NOW_MS - 1000} {rounds}") == "done"
+    assert park(engine, f"{NOW_MS - 1000} {rounds}") == "done"
     place = engine.topology.parked("jobs", seconds)
     headers = {"x-gearmesh-aside": f"{NOW_MS - 1000} {rounds + 1}", "trace": "x"}
     assert broker.published == [OutgoingMessage("", place.name, b"body", headers, queue=place)]
 
 
 def test_after_its_longest_age_it_is_a_dead_letter(engine: Engine, broker: Broker) -> None:
-    assert aside(engine, f"{NOW_MS - 59_999} 3", max_age=60) == "done"
-    assert aside(engine, f"{NOW_MS - 60_000} 3", max_age=60) == "expired"
+    assert park(engine, f"{NOW_MS - 59_999} 3", max_age=60) == "done"
+    assert park(engine, f"{NOW_MS - 60_000} 3", max_age=60) == "expired"
     assert broker.published[-1] == OutgoingMessage(
         "",
         "gearmesh:dead:jobs",
@@ -542,8 +542,8 @@ def test_after_its_longest_age_it_is_a_dead_letter(engine: Engine, broker: Broke
 
 
 def test_it_is_met_twice_before_it_is_a_dead_letter(engine: Engine, broker: Broker) -> None:
-    assert aside(engine, None, max_age=0) == "done"
-    assert aside(engine, f"{NOW_MS} 0", max_age=0) == "expired"
+    assert park(engine, None, max_age=0) == "done"
+    assert park(engine, f"{NOW_MS} 0", max_age=0) == "expired"
 
 
 @pytest.mark.parametrize(
@@ -565,7 +565,7 @@ def test_it_is_met_twice_before_it_is_a_dead_letter(engine: Engine, broker: Brok
 def test_a_header_that_says_nothing_counts_as_a_first_meeting(
     engine: Engine, broker: Broker, header: str
 ) -> None:
-    assert aside(engine, header) == "done"
+    assert park(engine, header) == "done"
     assert broker.published[0].headers == {"x-gearmesh-aside": f"{NOW_MS} 0", "trace": "x"}
     assert broker.published[0].routing_key == "jobs"
 

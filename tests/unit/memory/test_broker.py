@@ -48,7 +48,7 @@ def publish(*bodies: bytes, queue: str = "q", **fields: Any) -> Commit:
         ("head", {"pending": 1}),
         ("tail", {"pending": 1}),
         ("park", {"pending": 1}),
-        ("later", {"aside": 1}),
+        ("later", {"parked": 1}),
         ("dead", {"dead": 1}),
     ],
 )
@@ -57,7 +57,7 @@ def test_each_way_to_settle_has_its_place(how: Any, places: dict[str, int]) -> N
     (delivery,) = fetched(broker, 1)
     assert broker.commit([settle(delivery, how, at_ns=time.time_ns() + HOUR)]) == ["done"]
     count = broker.count("q")
-    found = {name: getattr(count, name) for name in ("pending", "held", "aside", "dead")}
+    found = {name: getattr(count, name) for name in ("pending", "held", "parked", "dead")}
     assert {name: number for name, number in found.items() if number} == places
 
 
@@ -321,7 +321,7 @@ def test_a_purge_leaves_the_held_messages() -> None:
     assert broker.purge("q", gone.extend) == 2
     assert sorted(gone) == [b"parked", b"waits"]
     count = broker.count("q")
-    assert (count.pending, count.aside, count.held) == (0, 0, 1)
+    assert (count.pending, count.parked, count.held) == (0, 0, 1)
 
 
 def test_the_list_of_parked_messages_has_first_those_that_are_away(monkeypatch: pytest.MonkeyPatch) -> None:

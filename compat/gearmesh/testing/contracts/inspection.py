@@ -35,8 +35,8 @@ class InspectionContract(TransportFixtures):
     def test_where_messages_are(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
-        assert _told(producer.inspector.count(queue), pending=5, held=0, aside=0, dead=0) == QueueCounts(
-            queue=queue, pending=5, held=0, aside=0, dead=0
+        assert _told(producer.inspector.count(queue), pending=5, held=0, parked=0, dead=0) == QueueCounts(
+            queue=queue, pending=5, held=0, parked=0, dead=0
         )
         consumer, (first, second, _) = hold(prefetch=3)
         told = producer.inspector.count(queue)
@@ -48,7 +48,7 @@ class InspectionContract(TransportFixtures):
         consumer.settle(second, how="later", at_ns=time.time_ns() + HOUR)
         told = producer.inspector.count(queue)
         assert told.dead in (1, None)
-        assert told.aside in (1, None)
+        assert told.parked in (1, None)
 
     def test_the_queues_there_are(self, tap: OpenTap, queue: str) -> None:
         names = [f"{queue}_a", f"{queue}_{{b}}c", f"{queue}:d: é"]

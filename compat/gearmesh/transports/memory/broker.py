@@ -291,7 +291,7 @@ class Broker:
                 queue=queue,
                 pending=len(found),
                 held=sum(map(len, found.unacked.values())),
-                aside=len(found.parked),
+                parked=len(found.parked),
                 dead=len(found.dead),
                 consumers=len(found.heartbeats),
                 silent=0,

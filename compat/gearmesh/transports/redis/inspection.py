@@ -104,7 +104,7 @@ class Inspector:
             pipe.hgetall(keys.consumers)
             pipe.hgetall(keys.watched)
             pipe.time()
-            pending, aside, dead, consumers, watched, now = pipe.execute()
+            pending, parked, dead, consumers, watched, now = pipe.execute()
             for consumer in map(bytes.decode, consumers):
                 pipe.hlen(keys.held(consumer))
                 pipe.llen(keys.arrived(consumer))
@@ -115,7 +115,7 @@ class Inspector:
             )
             for name, beat in consumers.items()
         )
-        counts = {"pending": pending, "held": held, "aside": aside, "dead": dead, "silent": silent}
+        counts = {"pending": pending, "held": held, "parked": parked, "dead": dead, "silent": silent}
         return QueueCounts(queue=queue, consumers=len(consumers) - silent, **counts)
 
     def consumers(self, queue: str) -> list[ConsumerReport]:

@@ -155,7 +155,7 @@ def _latency_s(sig: Signature, state: TaskState | None) -> float | None:
 
 def _totals(rows: list[QueueRow]) -> dict[str, int | None]:
     totals: dict[str, int | None] = {}
-    for name in ("pending", "held", "aside", "dead", "delayed", "consumers", "silent"):
+    for name in ("pending", "held", "parked", "dead", "delayed", "consumers", "silent"):
         known = [value for row in rows if (value := getattr(row.counts, name)) is not None]
         totals[name] = sum(known) if known or not rows else None
     return totals
