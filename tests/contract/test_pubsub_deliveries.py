@@ -26,7 +26,7 @@ from gearmesh.errors import ConfigError, PublishError
 from gearmesh.interfaces.commit import Commit, Publish
 from gearmesh.testing.contracts.support import Tap
 from gearmesh.testing.waiting import eventually
-from gearmesh.transports.pubsub import leases
+from gearmesh.transports.pubsub import inspection, leases
 from gearmesh.transports.pubsub.api import Call, PubSubAPI
 from gearmesh.transports.pubsub.message import QUEUE
 from gearmesh.transports.pubsub.unacked import PubSubUnackedDeliveries
@@ -228,6 +228,33 @@ def test_a_look_at_dead_letters_ends_though_it_outlasts_their_leases(
     here.close()
     assert sorted(int(letter.body) for letter in letters) == list(range(40))
     assert {letter.count for letter in letters} == {1}
+
+
+def test_a_purge_ends_though_each_pull_brings_a_new_message(
+    project: PubSubProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It deletes the messages that were there, and returns the new ones."""
+    monkeypatch.setattr(inspection, "MAX_CLOCK_LAG_S", 0)
+    project.queue("tasks")
+    before = [b"%d" % number for number in range(100)]
+    project.publish("tasks", *before)
+    pull_now, pulls = PubSubAPI.pull_now, itertools.count(1)
+
+    def pull_a_new_message(api: PubSubAPI, subscription: str, count: int) -> Call:
+        number = next(pulls)
+        assert number < 40, "the purge does not end"
+        project.publish("tasks", b"new %d" % number)
+        return pull_now(api, subscription, min(count, 30))
+
+    here = tap_of(project)
+    gone: list[bytes] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(PubSubAPI, "pull_now", pull_a_new_message)
+        assert here.channel.purge("tasks", gone.extend) == 100
+    here.close()
+    assert sorted(gone) == sorted(before)
+    left = sorted(message.data for message in project.take("tasks"))
+    assert left == sorted(b"new %d" % number for number in range(1, next(pulls)))
 
 
 @pytest.mark.parametrize("made", ["client", "function"])

@@ -397,6 +397,9 @@ class SupportsInspection(Protocol):
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
         """Delete the waiting messages of ``queue``, and the parked ones if the channel lists them; unacked ones stay.
 
+        A purge deletes the messages that are there when it begins, and ends even if others send new ones all the time.
+        It may delete some of the new ones.
+
         Args:
             queue: the queue.
             gone: takes the deleted messages, in batches. None: they are not read, which is much faster.

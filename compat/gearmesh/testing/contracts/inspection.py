@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gearmesh.errors import GearmeshError
 from gearmesh.interfaces.transport import QueueCounts, SupportsInspection, SupportsParkedListing
 from gearmesh.testing.contracts.support import Hold, OpenTap, TransportFixtures, signature
-from gearmesh.testing.waiting import eventually
+from gearmesh.testing.waiting import AWAIT_TIMEOUT_S, eventually
 
 HOUR = 3600 * 10**9
 #: Number of rounds after which a message of an unknown task is parked for long, and the longest pause in seconds.
@@ -116,6 +119,35 @@ class InspectionContract(TransportFixtures):
         assert len(set(gone)) == count
         assert set(gone) <= set(bodies) - {held.body}
         assert producer.inspector.count(queue).pending in (0, None)
+
+    def test_purge_ends_while_messages_are_sent(self, tap: OpenTap, queue: str) -> None:
+        """It deletes all messages that were there when it began."""
+        purger, sender = tap(), tap()
+        before = {signature(queue, n) for n in range(100)}
+        purger.publish(queue, *before)
+        ended, sent = threading.Event(), itertools.count(1000)
+
+        def send_until_it_ends() -> bool:
+            deadline = time.monotonic() + AWAIT_TIMEOUT_S
+            while not ended.wait(0.002):
+                if time.monotonic() > deadline:
+                    return False
+                sender.publish(queue, signature(queue, next(sent)))
+            return True
+
+        gone: list[bytes] = []
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send_until_it_ends)
+            try:
+                count = purger.inspector.purge(queue, gone.extend)
+            finally:
+                ended.set()
+            assert sending.result(), "the purge ended only after the sender"
+        assert count == len(gone)
+        assert before <= set(gone)
+        after = {signature(queue, n) for n in range(1000, next(sent))}
+        left = purger.waiting(queue, 100_000)
+        assert {*left, *gone} == before | after, "the purge deletes a message or leaves it in the queue"
 
     def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
         producer = tap()

@@ -46,6 +46,10 @@ MAX_EMPTY_PULLS: Final = 2
 LOOK_LEASE_S: Final = 60
 #: Seconds for which the lease of a delivery in a dead process's journal is assumed to last.
 ASSUMED_LEASE_S: Final = 10.0
+#: Seconds by which this machine's clock may be slow, so that a purge still deletes all messages that were there.
+MAX_CLOCK_LAG_S: Final = 2
+#: Pulls in a row that bring only newer messages, after which a purge has found all older ones: Pub/Sub keeps no order.
+MAX_NEWER_PULLS: Final = 5
 
 
 class Inspector:
@@ -103,19 +107,28 @@ class Inspector:
         raise GearmeshError("Pub/Sub does not list delayed messages: they wait with the others")
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Delete the messages that are due. Delayed messages stay, and so do parked ones, because they are leased."""
+        """Delete the messages that are due when the purge begins.
+
+        Newer and delayed messages stay, and so do parked ones, because they are leased.
+        """
         subscription = self._api.addresses.subscription(queue)
+        until = time.time() + MAX_CLOCK_LAG_S
         kept: list[Any] = []
-        count = 0
+        count = newer_pulls = 0
         try:
             for some in self._pulled(subscription, None, kept):
-                now = [received for received in some if not _delayed(received)]
-                kept += [received for received in some if _delayed(received)]
+                older = [received for received in some if _published_at(received.message) <= until]
+                now = [received for received in older if not _delayed(received)]
+                deleted = {id(received) for received in now}
+                kept += [received for received in some if id(received) not in deleted]
                 for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in now]):
                     call.result()
                 count += len(now)
                 if gone is not None and now:
                     gone([received.message.data for received in now])
+                newer_pulls = 0 if older else newer_pulls + 1
+                if newer_pulls == MAX_NEWER_PULLS:
+                    break
         finally:
             self._put_back(subscription, kept)
         return count
@@ -345,4 +358,8 @@ def _letters(queue: str, found: Sequence[Any]) -> list[DeadLetter]:
 
 def _died(message: Any) -> float:
     at = number(message.attributes.get(DEAD_AT))
-    return at / 1000 if at else message.publish_time.seconds + message.publish_time.nanos / 1e9
+    return at / 1000 if at else _published_at(message)
+
+
+def _published_at(message: Any) -> float:
+    return float(message.publish_time.seconds + message.publish_time.nanos / 1e9)

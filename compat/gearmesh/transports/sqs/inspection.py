@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from math import inf
 from typing import Final
 
@@ -41,6 +42,12 @@ MIN_LETTERS_PER_S: Final = 50
 READ_WAIT_S: Final = 1
 #: Seconds for which a dead process's messages are assumed to be hidden still, unless half their timeout is shorter.
 ASSUMED_HIDDEN_S: Final = 10.0
+#: Seconds by which the Date of an answer may be earlier than SQS's clock: it has no fractions, and servers keep it for
+#: a moment.
+MAX_DATE_AGE_S: Final = 2
+#: Requests in a row that bring only newer messages, after which a purge has found all older ones: a standard queue
+#: keeps the order of its messages only roughly.
+MAX_NEWER_READS: Final = 5
 _COUNTS: Final = "ApproximateNumberOfMessages"
 
 
@@ -148,16 +155,42 @@ class Inspector:
         raise GearmeshError("SQS does not list delayed messages; 'gearmesh queues' counts them")
 
     def purge(self, queue: str, gone: DeletedCallback | None = None) -> int:
-        """Receive and delete the waiting messages: SQS's PurgeQueue would delete unacked ones, too."""
+        """Receive and delete the messages that wait when the purge begins, and return newer ones to the queue.
+
+        SQS's PurgeQueue would delete unacked messages, too.
+        """
         found = self._client.queues.find(queue)
-        total = 0
-        while found is not None and (many := self._read(found, READ_HIDDEN_S)):
-            lost = {id(held) for held in delete(self._client, many)}
-            deleted = [held.body for held in many if id(held) not in lost]
-            total += len(deleted)
-            if gone is not None and deleted:
-                gone(deleted)
+        if found is None:
+            return 0
+        until = self._server_time(found) + MAX_DATE_AGE_S
+        newer: list[Unacked] = []
+        total = newer_reads = 0
+        try:
+            while newer_reads < MAX_NEWER_READS and (many := self._read(found, READ_HIDDEN_S)):
+                older = [held for held in many if held.sent_at <= until]
+                # They stay hidden until the end. If SQS showed them at once, it would deliver them again and again.
+                newer += [held for held in many if held.sent_at > until]
+                newer_reads = 0 if older else newer_reads + 1
+                lost = {id(held) for held in delete(self._client, older)}
+                deleted = [held.body for held in older if id(held) not in lost]
+                total += len(deleted)
+                if gone is not None and deleted:
+                    gone(deleted)
+        finally:
+            now = time.monotonic()
+            with suppress(SQSUnavailable, SQSRefused):
+                MessageReturner(self._client).give_back(
+                    [(held, 0.0) for held in newer if held.visible_at > now]
+                )
         return total
+
+    def _server_time(self, queue: SQSQueue) -> float:
+        """Return SQS's time in unix seconds, or this machine's time if no answer of SQS has a date."""
+        with suppress(SQSRefused):
+            answer = self._client.call("get_queue_attributes", QueueUrl=queue.url, AttributeNames=[_COUNTS])
+            if date := answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"):
+                return parsedate_to_datetime(date).timestamp()
+        return time.time()
 
     def purge_delayed(self, queue: str, gone: DeletedCallback | None = None) -> int:
         raise GearmeshError("SQS does not list delayed messages")
