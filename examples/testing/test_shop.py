@@ -16,7 +16,7 @@ def empty_shop() -> None:
     shop.MAILS.clear()
 
 
-def test_what_buying_sends(gearmesh_broker: BrokerKit) -> None:
+def test_a_purchase_sends_a_charge_and_a_reminder(gearmesh_broker: BrokerKit) -> None:
     shop.buy("o1", 990)
     (call,) = gearmesh_broker.assert_enqueued(shop.charge, ("o1", 990))
     assert [after.Name for after in call.signature.OnSuccess or ()] == ["send_receipt"]

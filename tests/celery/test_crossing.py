@@ -69,7 +69,9 @@ def test_a_manifest_gives_go_s_types(place: Place) -> None:
         ((1,), {"y": 2}, "keyword arguments"),
     ],
 )
-def test_what_go_cannot_take_is_refused_here(place: Place, args: Any, kwargs: Any, said: str) -> None:
+def test_send_task_refuses_arguments_that_go_cannot_take(
+    place: Place, args: Any, kwargs: Any, said: str
+) -> None:
     with pytest.raises(NotForGo, match=said):
         place.app.send_task("multiply", args, kwargs)
 
@@ -415,7 +417,7 @@ def test_on_error_of_go_s(place: Place, key: str) -> None:
     assert eventually(lambda: noted(place, key)) == ["('ValueError: bad',)"]
 
 
-def test_what_go_cannot_take_next_fails_the_task(place: Place) -> None:
+def test_a_result_that_go_cannot_take_next_fails_the_task(place: Place) -> None:
     odd = sig("document_untyped", OnSuccess=[go("echo_string")])
     answer = place.ask(Op="call", Sig=odd, TimeoutMs=60_000)
     assert "task 'echo_string' takes it next" in answer["Err"]

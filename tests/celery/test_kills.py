@@ -114,7 +114,9 @@ def test_rabbitmq_is_restarted(
     assert before < MANY  # else it came too late to matter
 
 
-def test_what_is_lost_with_celery_s_default(broker: str, store: str, notes: Any, key: str) -> None:
+def test_with_celery_s_default_a_kill_loses_at_most_one_task_a_process(
+    broker: str, store: str, notes: Any, key: str
+) -> None:
     """Tasks are acknowledged when they begin, so a kill loses the running ones only: at most one for each process."""
     load = Load(broker, notes, store, key)
     with worker(broker, store, EARLY) as first:

@@ -103,7 +103,7 @@ def over_the_wire(sig: Signature) -> Signature:
 
 @law
 @given(messages())
-def test_what_celery_sends_comes_back_as_it_was(message: TaskMessage) -> None:
+def test_a_message_of_celery_survives_the_wire_unchanged(message: TaskMessage) -> None:
     sig = over_the_wire(to_wire(message, queue="q"))
     assert from_wire(sig) == message
     assert (sig.UUID, sig.Name, sig.RoutingKey, sig.Priority) == (
@@ -128,7 +128,9 @@ def test_the_content_that_celery_reads_is_what_was_sent(message: TaskMessage, co
 @given(
     messages(), st.lists(st.sampled_from([("int64", 7), ("string", "x"), ("[]float64", [1.5])]), max_size=3)
 )
-def test_what_go_appends_comes_first(message: TaskMessage, appended: list[tuple[str, Any]]) -> None:
+def test_results_that_go_appends_are_the_first_arguments(
+    message: TaskMessage, appended: list[tuple[str, Any]]
+) -> None:
     sig = to_wire(message, queue="q")
     results = [wire.result(kind, value) for kind, value in appended]
     (sent,) = workflow.after_success(Signature(OnSuccess=(sig,)), results)
@@ -182,7 +184,7 @@ def go_signatures(draw: Any, depth: int = 2) -> Signature:
 
 @law
 @given(go_signatures())
-def test_what_go_sends_goes_on_as_it_was(sig: Signature) -> None:
+def test_a_retry_by_celery_keeps_the_signature_of_go(sig: Signature) -> None:
     """A retry by Celery of a task from Go is the same to Go, except for the header that Celery adds."""
     sent = over_the_wire(to_wire(from_wire(sig), queue=sig.RoutingKey))
     apart = dict(sent.Headers or {})
@@ -194,7 +196,7 @@ def test_what_go_sends_goes_on_as_it_was(sig: Signature) -> None:
 
 @law
 @given(go_signatures())
-def test_what_follows_go_s_task_is_celery_s_to_send(sig: Signature) -> None:
+def test_celery_gets_the_callbacks_and_errbacks_of_go_s_task(sig: Signature) -> None:
     embed = from_wire(sig).embed
     assert [raw_of(step) for step in embed["callbacks"] or ()] == list(sig.OnSuccess or ())
     assert [raw_of(step) for step in embed["errbacks"] or ()] == list(sig.OnError or ())
@@ -230,7 +232,7 @@ def test_control_and_events_are_no_tasks() -> None:
         (msgspec.msgpack.encode([[], {1: 2}, {}]), "application/x-msgpack", "expected text"),
     ],
 )  # fmt: skip
-def test_what_cannot_cross_is_refused(body: bytes, content_type: str, said: str) -> None:
+def test_read_refuses_a_body_that_cannot_cross(body: bytes, content_type: str, said: str) -> None:
     with pytest.raises(LocalProtocolError, match=said):
         read(body, content_type, {"task": "t", "id": "1"}, {})
 

@@ -82,7 +82,7 @@ def test_other_arguments_of_a_queue(amqp_url: str, make_app: MakeApp) -> None:
         app.send_task("work")
 
 
-def test_what_no_queue_gets_is_refused(redis_url: str, make_app: MakeApp) -> None:
+def test_send_task_refuses_a_message_that_no_queue_gets(redis_url: str, make_app: MakeApp) -> None:
     """Celery's own transport loses it."""
     app = make_app(redis_url, task_queues=[Queue("images", Exchange("media"), routing_key="image")])
     app.send_task("resize", queue="images")

@@ -183,7 +183,7 @@ def test_a_password_is_written_as_celery_reads_it() -> None:
         (URL, 60, 60),
     ],
 )
-def test_how_long_results_live(backend: str, setting: Any, seconds: int) -> None:
+def test_results_live_as_long_as_result_expires_says(backend: str, setting: Any, seconds: int) -> None:
     app = app_of(**settings(broker=URL, backend=backend))
     if setting is not None:
         app.conf.result_expires = setting

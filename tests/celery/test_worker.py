@@ -47,7 +47,9 @@ def dead_of(letters: Any, body: bytes) -> Any:
          b'"properties":{"delivery_info":{},"delivery_tag":"1","body_encoding":"base64"}}', "not a task of"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_a_dead_letter(place: Place, dead: Any, body: bytes, reason: str) -> None:
+def test_an_unreadable_message_becomes_a_dead_letter(
+    place: Place, dead: Any, body: bytes, reason: str
+) -> None:
     with place.redis() as client:
         client.rpush("celery", body)
     letter = eventually(lambda: dead_of(dead(), body))
@@ -77,7 +79,7 @@ def test_ignore_when_task_not_registered(place: Place) -> None:
         assert not client.zcard("gearmesh:{celery}:aside")
 
 
-def test_what_stock_celery_left_behind_is_run(place: Place) -> None:
+def test_the_worker_runs_messages_that_stock_celery_left(place: Place) -> None:
     """Migration: a queue full of messages of Celery's own Redis transport."""
     stock = Celery("stock", broker=place.url, set_as_current=False)
     sent = stock.send_task("add", (20, 22))

@@ -39,7 +39,7 @@ def test_sigterm_under_load(site: Site) -> None:
     assert not report.doubled
 
 
-def test_what_was_not_begun_keeps_its_order(site: Site) -> None:
+def test_tasks_not_begun_before_a_stop_keep_their_order(site: Site) -> None:
     node = site.node(concurrency=1)
     site.ready()
     with App(site.url(), site.url()) as app:
@@ -64,7 +64,7 @@ def test_running_tasks_end_within_the_grace_time(site: Site) -> None:
     assert not report.doubled
 
 
-def test_what_outlasts_the_grace_time_is_run_elsewhere(site: Site) -> None:
+def test_another_node_runs_tasks_that_outlast_the_grace_time(site: Site) -> None:
     node = site.node(concurrency=2, grace=1.0)
     site.ready()
     with App(site.url(), site.url()) as app:

@@ -123,7 +123,7 @@ def test_a_fanout_exchange_gets_no_states(amqp_url: str, open_amqp: Open) -> Non
         assert channel.queue_declare("machinery_tasks", passive=True).message_count == 0
 
 
-def test_what_int32_cannot_say_is_refused(open_amqp: Open) -> None:
+def test_the_backend_refuses_an_expiry_beyond_int32_milliseconds(open_amqp: Open) -> None:
     with pytest.raises(ConfigError, match=r"results_expire_in is 2147484.*at most 2147483 seconds"):
         open_amqp(expire=2_147_484)
 
@@ -273,7 +273,7 @@ def test_a_lost_listener_listens_again(
     stop()
 
 
-def test_what_is_no_state_is_named(backend: AMQPBackend, go: GoSide) -> None:
+def test_the_error_names_the_uuid_of_an_unreadable_stored_value(backend: AMQPBackend, go: GoSide) -> None:
     backend.write([make_state("task_1")])
     for queue, name in (("task_1", "task_1"), (group_meta_queue("group_1"), "group_1")):
         with go.channel() as channel:

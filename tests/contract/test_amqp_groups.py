@@ -208,7 +208,7 @@ def test_groups_that_expire_otherwise(backend: AMQPBackend, open_amqp: Open, go:
     assert end(backend, group, members, members[2]) == [success(uuid) for uuid in members]
 
 
-def test_what_rabbitmq_still_holds_is_waited_for(
+def test_a_chord_is_busy_until_rabbitmq_has_requeued_its_members(
     backend: AMQPBackend, rabbitmq_server: RabbitServer, amqp_url: str
 ) -> None:
     """Our end of a connection is gone, and RabbitMQ has not noticed: the group is locked, and looks empty."""
@@ -290,7 +290,7 @@ def test_a_delivery_that_is_lost_lets_its_group_go(
     other.close()
 
 
-def test_what_was_not_written_is_still_owed(
+def test_the_flusher_still_owes_commits_that_it_has_not_written(
     backend: AMQPBackend, open_amqp: Open, make_proxy: Callable[..., Proxy], rabbitmq_server: RabbitServer,
     amqp_url: str,
 ) -> None:  # fmt: skip
@@ -434,7 +434,9 @@ def test_a_redelivered_member_leaves_the_group_to_go_as_well(backend: AMQPBacken
     assert time.monotonic() - began < 20 * GO_TAKE_TIMEOUT_S
 
 
-def test_what_go_leaves_is_taken(backend: AMQPBackend, open_amqp: Open, go: GoSide) -> None:
+def test_a_python_worker_takes_a_chord_that_go_leaves(
+    backend: AMQPBackend, open_amqp: Open, go: GoSide
+) -> None:
     """Go had counted before the others were there."""
     group, members = a_group(2)
     go.set(success(members[0]), group)
@@ -446,7 +448,7 @@ def test_what_go_leaves_is_taken(backend: AMQPBackend, open_amqp: Open, go: GoSi
     assert asked(other, group, members, members[0]) is False
 
 
-def test_what_was_gathered_is_there_though_go_deletes_the_queue(backend: AMQPBackend, go: GoSide) -> None:
+def test_gathered_states_outlive_the_queue_that_go_deletes(backend: AMQPBackend, go: GoSide) -> None:
     group, members = a_group(2)
     backend.create_group(GroupMeta(GroupUUID=group, TaskUUIDs=tuple(members)))
     assert add(backend, group, members, members[1]) is False

@@ -95,7 +95,9 @@ def test_a_worker_from_end_to_end(counted: Counted, amqp_url: str) -> None:
     assert waiting(amqp_url) == 0
 
 
-def test_what_runs_when_a_worker_stops_is_finished_and_acknowledged(counted: Counted, amqp_url: str) -> None:
+def test_a_stopping_worker_finishes_and_acknowledges_its_running_task(
+    counted: Counted, amqp_url: str
+) -> None:
     with at_work(counted.app, concurrency=1) as worker:
         result = counted.hold.delay("x")
         assert counted.begun.wait(10)
@@ -409,7 +411,7 @@ def test_a_restart_loses_nothing(make_rabbitmq: MakeRabbit, redis_url: str, tmp_
 
 
 @pytest.mark.timeout(400)
-def test_what_comes_out_of_a_delay_is_not_lost_with_rabbitmq(
+def test_retries_that_leave_their_delay_survive_the_death_of_rabbitmq(
     make_rabbitmq: MakeRabbit, redis_url: str
 ) -> None:
     """RabbitMQ has moved all retries into their queue, and dies before they have reached the disk.

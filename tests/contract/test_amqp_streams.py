@@ -129,7 +129,7 @@ def test_a_connection_that_breaks_again_before_all_batches_were_repeated(
     eventually(lambda: {n for n, _ in found(amqp_url)} == set(range(-1, MANY)))
 
 
-def test_what_rabbitmq_has_confirmed_is_not_sent_again(
+def test_the_publisher_does_not_resend_messages_that_rabbitmq_confirmed(
     amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
 ) -> None:
     url, proxy = through(amqp_url, make_proxy, own=True)
@@ -196,7 +196,7 @@ def test_something_deleted_between_two_batches(amqp_url: str, stream: OpenStream
         assert numbers == set(range(-1, MANY)), "the queue keeps its messages"
 
 
-def test_what_waits_does_not_go_with_its_queue(
+def test_delayed_messages_that_come_late_outlive_their_queue(
     amqp_url: str, stream: OpenStream, make_proxy: Callable[..., Any]
 ) -> None:
     """A queue of Go's kind lives twice as long as a message waits in it; this one comes later than that wait."""

@@ -339,7 +339,7 @@ def test_headers_are_the_signatures_own(broker: Broker) -> None:
     assert message.body == body
 
 
-def test_what_is_sent_by_queue_reaches_its_reader(broker: Broker) -> None:
+def test_a_message_reaches_only_the_readers_of_its_queue(broker: Broker) -> None:
     """A custom queue is bound by its own name only: messages to the default queue are not copied to it."""
     config = Config(broker=broker.url)
     with connect_app(config) as connection:
@@ -384,7 +384,7 @@ def test_other_kinds_of_exchange(broker: Broker, kind: str, binding: str, key: s
     assert message.delivery_info["routing_key"] == key
 
 
-def test_what_no_queue_takes_is_an_error_that_names_it(broker: Broker) -> None:
+def test_the_error_names_the_routing_key_that_no_queue_takes(broker: Broker) -> None:
     settings = {"exchange": "own", "exchange_type": "topic", "binding_key": "orders.*"}
     with pytest.raises(PublishError, match=r"no queue takes 'payments\.new'"):
         _publish(broker.url, Publish("orders.new", b"{}"), Publish("payments.new", b"{}"), **settings)

@@ -45,7 +45,7 @@ class TestMemoryBackend(BackendContract):
         gc.collect()
         assert MemoryBackend(name).read(["task_x"]) == [None]
 
-    def test_what_has_expired_is_let_go(
+    def test_the_memory_backend_drops_expired_states(
         self, open_backend: Callable[..., Backend], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         backend = open_backend(expire=1)

@@ -161,7 +161,7 @@ class TestDynamoDBBackend(BackendContract):
 
     # -- expiry
 
-    def test_what_dynamodb_has_not_deleted_yet_has_expired(
+    def test_an_expired_item_that_dynamodb_has_not_deleted_counts_as_gone(
         self, backend: Backend, dynamodb: Tables, uuid: str
     ) -> None:
         past = {"TTL": {"N": str(int(time.time()) - 5)}}
@@ -287,7 +287,7 @@ def test_many_states_are_few_requests(own: DynamoDBBackend, requested: Tally) ->
     assert requested == {"BatchWriteItem": 10, "BatchExecuteStatement": 10, "BatchGetItem": 3}
 
 
-def test_what_a_task_costs(dynamodb: Tables, requested: Tally) -> None:
+def test_a_task_costs_two_writes_to_dynamodb(dynamodb: Tables, requested: Tally) -> None:
     """docs/reference/dynamodb.md: two writes a quick task, one read a completion of a chord's member."""
     names = {
         "task_states_table": dynamodb.config.task_states_table,
@@ -421,7 +421,7 @@ def test_a_dynamodb_that_throttles_for_long_is_a_connection_error(
 # --- a DynamoDB that goes away -------------------------------------------------------------------
 
 
-def test_what_is_written_survives_a_restart(make_dynamodb: Callable[..., DynamoDBServer]) -> None:
+def test_tasks_and_chords_survive_a_restart_of_dynamodb(make_dynamodb: Callable[..., DynamoDBServer]) -> None:
     server = make_dynamodb(durable=True)
     tables = Tables.named(server)
     tables.make()

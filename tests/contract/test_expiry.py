@@ -21,7 +21,7 @@ def app(request: pytest.FixtureRequest) -> Iterator[App]:
 
 
 @pytest.mark.parametrize("pool", ["threads", "asyncio"])
-def test_what_comes_too_late_is_not_started(app: App, pool: str) -> None:
+def test_the_worker_does_not_start_expired_tasks(app: App, pool: str) -> None:
     ran: list[str] = []
 
     @app.task

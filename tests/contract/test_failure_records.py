@@ -151,7 +151,9 @@ async def test_without_blocking_the_event_loop(app: App) -> None:
             assert caught.value.exception_type == "KeyError"
 
 
-def test_what_is_in_redis(redis_url: str, make_app: Callable[..., App]) -> None:
+def test_the_failure_record_leaves_go_s_state_and_expires_with_it(
+    redis_url: str, make_app: Callable[..., App]
+) -> None:
     """The record does not change a byte of Go's state; both expire together."""
     app = make_app(redis_url, redis_url, results_expire_in=50)
     with Worker(app, concurrency=1):

@@ -105,7 +105,9 @@ class TestRedisLock(LockContract):
         assert lock.take(claim) is True
 
     @pytest.mark.parametrize("value", [b"", b"x", b"-5", b"1.5", b"\xff"])
-    def test_what_is_no_lock(self, lock: Lock, go: redis.Redis, claim: Claim, value: bytes) -> None:
+    def test_the_lock_refuses_stored_values_that_are_no_lock(
+        self, lock: Lock, go: redis.Redis, claim: Claim, value: bytes
+    ) -> None:
         go.set(claim.key, value)
         with pytest.raises(LockError, match="expected unix nanoseconds"):
             lock.take(claim)
@@ -203,7 +205,7 @@ print(json.dumps([n for n, due in enumerate(dues) if lock.take(Claim(key, sys.ar
         ("redis://user:secret@h:6379", 2, "takes all that stands before '@' as the password"),
     ],
 )
-def test_what_go_cannot_share(url: str | None, machinery: int, reason: str) -> None:
+def test_open_url_refuses_locks_that_go_cannot_share(url: str | None, machinery: int, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as refusal:
         open_url(url, executable="shop", machinery=machinery)
     assert "'shop'" in str(refusal.value)
@@ -220,7 +222,7 @@ def test_what_go_cannot_share(url: str | None, machinery: int, reason: str) -> N
         ("redis+socket:///tmp/redis.sock:/3", 2),
     ],
 )
-def test_what_go_can_share(url: str, machinery: int) -> None:
+def test_open_url_opens_locks_that_go_can_share(url: str, machinery: int) -> None:
     assert isinstance(open_url(url, executable="shop", machinery=machinery), RedisLock)
 
 

@@ -80,7 +80,7 @@ class TestMemcacheBackend(BackendContract):
             assert found == [index == raw.home(uuid) for index in range(3)]
         assert {raw.home(uuid) for uuid in uuids} == {0, 1, 2}
 
-    def test_what_is_stored_is_what_go_stores(self, backend: Backend, raw: Raw, uuid: str) -> None:
+    def test_the_backend_stores_the_same_bytes_as_go(self, backend: Backend, raw: Raw, uuid: str) -> None:
         backend.write([make_state(uuid)])
         assert raw.get(uuid) == encode_state(make_state(uuid))
         backend.write([make_state(uuid, STARTED)])
@@ -317,7 +317,9 @@ def test_a_unix_socket(make_memcached: Callable[..., MemcachedServer]) -> None:
 @pytest.mark.parametrize(
     "case", [one for one in GOLDEN["cases"] if "task" in one], ids=lambda case: case["task"]
 )
-def test_what_go_wrote_is_read(case: dict[str, object], memcache_url: str, raw: Raw) -> None:
+def test_the_backend_reads_and_rewrites_states_that_go_wrote(
+    case: dict[str, object], memcache_url: str, raw: Raw
+) -> None:
     stored, answer = case["stored"], case["read_back_by_go"]
     assert isinstance(stored, dict)
     assert isinstance(answer, dict)

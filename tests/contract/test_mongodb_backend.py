@@ -180,7 +180,9 @@ class TestMongoBackend(BackendContract):
     # -- documents that Go has stored, and Go's changes to gearmesh's documents
 
     @pytest.mark.parametrize("case", CASES)
-    def test_what_go_wrote_is_read(self, backend: Backend, database: Database, case: Document) -> None:
+    def test_the_backend_reads_states_that_go_wrote(
+        self, backend: Backend, database: Database, case: Document
+    ) -> None:
         stored = bson.json_util.loads(json.dumps(case["stored"]))
         if "delete_at" in stored:
             stored["delete_at"] += timedelta(days=36500)  # the recording has expired
@@ -235,7 +237,7 @@ class TestMongoBackend(BackendContract):
         assert state.Results[0].Type == "string"
         assert types.load("string", state.Results[0].Value) == read
 
-    def test_what_json_has_not_can_still_be_asked_for_its_state(
+    def test_read_gives_the_state_though_its_results_cannot_be_loaded(
         self, backend: Backend, database: Database, uuid: str
     ) -> None:
         odd = [{"type": "float64", "value": float("nan")}, {"type": "int64", "value": "x"}]
@@ -277,7 +279,9 @@ class TestMongoBackend(BackendContract):
 
     # -- expiry
 
-    def test_what_go_left_to_expire_expires(self, backend: Backend, database: Database, uuid: str) -> None:
+    def test_mongodb_removes_states_that_go_left_to_expire(
+        self, backend: Backend, database: Database, uuid: str
+    ) -> None:
         """The index is there, and it is one that works: beside v1's two, which never remove anything."""
         for name in ("state", "lock"):
             database.tasks.create_index([(name, 1)], expireAfterSeconds=1)
@@ -422,7 +426,7 @@ def test_the_database_is_go_s_unless_something_else_is_said(mongodb_server: Mong
 # --- servers that go away, and do not let us in ---------------------------------------------------
 
 
-def test_what_is_written_survives_the_server_s_death(make_mongodb: Make) -> None:
+def test_written_states_survive_the_death_of_mongodb(make_mongodb: Make) -> None:
     server = make_mongodb()
     one = open_url(server.url, expire=60)
     for n in range(50):
@@ -605,7 +609,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "Secret77" not in str(refused.value)
 
 
-def test_what_mongodb_refuses_for_good_is_a_backend_error(mongodb_url: str, database: Database) -> None:
+def test_a_write_that_mongodb_refuses_for_good_is_a_backend_error(
+    mongodb_url: str, database: Database
+) -> None:
     database.create_collection("tasks", validator={"state": {"$ne": SUCCESS}})
     one = open_url(mongodb_url, expire=60)
     one.write([make_state("task_x")])

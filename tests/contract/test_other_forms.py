@@ -148,7 +148,7 @@ def test_a_state_that_is_written_over(
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", '{"State":7}', "[]"])
-def test_what_is_no_state_at_all(redis_url: str, text: str) -> None:
+def test_the_backend_overwrites_a_value_that_is_no_state(redis_url: str, text: str) -> None:
     """The backend overwrites such a value as any early state, and does not count it as a final state of a member."""
     backend = open_backend(redis_url, expire=60)
     meta = GroupMeta(GroupUUID="g", TaskUUIDs=("t", "u"))

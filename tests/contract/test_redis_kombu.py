@@ -265,7 +265,7 @@ class TestLoop:
         here.consumer.consume()
         here.run(lambda: len(here.got) == 3)
 
-    def test_what_a_canceled_consumer_got_stays_its_own(
+    def test_a_canceled_consumer_keeps_the_messages_that_it_got(
         self,
         looped: Callable[..., Looped],
         connect: Callable[..., kombu.Connection],
@@ -533,7 +533,7 @@ class TestChannel:
         assert len(seen) == 1
         assert client.lrange(queue, 0, -1) == [b"x"], "the message was never acknowledged"
 
-    def test_what_was_fetched_for_a_canceled_consumer_goes_back_in_order(
+    def test_messages_fetched_for_a_canceled_consumer_go_back_in_order(
         self, connect: Callable[..., kombu.Connection], client: redis.Redis, queue: str
     ) -> None:
         client.rpush(queue, *(b"%d" % n for n in range(9)))

@@ -275,7 +275,7 @@ class TestOtherTypes(Mishaps):
         assert here.verbs.recover(here.name, [queue]) == 1
         assert client.lrange(queue, 0, -1) == [b"2"]
 
-    def test_what_arrived_survives_a_queue_that_became_something_else(
+    def test_an_arrived_message_survives_a_queue_key_of_another_type(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         here = tap()
@@ -387,7 +387,7 @@ class TestWaits(Mishaps):
             channel.recover(unacked.consumer, [queue])
             assert client.keys("gearmesh:*") == []
 
-    def test_what_came_over_a_dead_connection_is_found(
+    def test_the_channel_finds_a_message_sent_over_a_dead_connection(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         """A half-open wait is given up when it is overdue; the server may have answered it long ago."""
@@ -699,7 +699,7 @@ class TestNames(Mishaps):
         client.hset(reaper.channel.keys(queue).consumers, b"bad\xff", "1")  # type: ignore[arg-type]
         assert len(reaper.take(1)) == 1, "the Reaper still finds the silent worker"
 
-    def test_what_ran_when_memory_ran_out_is_isolated(
+    def test_a_task_that_ran_when_memory_ran_out_is_isolated(
         self, tap: OpenTap, queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -835,7 +835,7 @@ def test_a_queue_that_becomes_another_type_while_it_is_waited_for(
     app.close()
 
 
-def test_what_a_caller_is_told_of_a_key_of_another_type(redis_url: str) -> None:
+def test_errors_name_the_redis_key_and_its_wrong_type(redis_url: str) -> None:
     app = App(redis_url, redis_url)
 
     @app.task(unique_for=60)

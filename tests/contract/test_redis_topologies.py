@@ -47,9 +47,9 @@ def tasks(app: App) -> None:
 class Short(EnlistmentContract):
     """Tests that show that every kind of connection is made right: kept, blocking, subscribed, pooled."""
 
-    test_a_wait_is_ended = DeliveryContract.test_what_is_published_while_waiting_comes_at_once
+    test_a_wait_is_ended = DeliveryContract.test_a_message_published_during_a_wait_comes_at_once
     test_several_queues = DeliveryContract.test_several_queues_in_one_consumer
-    test_it_is_seen = InspectionContract.test_where_messages_are
+    test_it_is_seen = InspectionContract.test_count_says_in_which_state_messages_are
 
     @pytest.fixture
     def connect(self, place: Place) -> Connect:
@@ -142,7 +142,7 @@ def acl_place(acl_server: RedisServer) -> Iterator[Place]:
 
 
 class TestACLTransport(SettlementContract, EnlistmentContract, InspectionContract):
-    test_a_wait_is_ended = DeliveryContract.test_what_is_published_while_waiting_comes_at_once
+    test_a_wait_is_ended = DeliveryContract.test_a_message_published_during_a_wait_comes_at_once
     test_not_before_its_time = DelayContract.test_not_before_its_time
     test_a_silent_consumer = LeaseContract.test_a_silent_consumer_loses_what_it_held
     test_recover = LeaseContract.test_recover_puts_back_in_order
@@ -246,7 +246,7 @@ class TestReplicas:
                 eventually(lambda: not client.keys("machinery_tasks") + client.keys("*:held:*"))
 
     @pytest.mark.parametrize("acks", [0, 1])
-    def test_what_a_dead_master_alone_had(
+    def test_only_a_wait_for_replicas_tells_the_sender_of_a_lost_message(
         self, make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], acks: int
     ) -> None:
         """Without a wait for replicas the sender loses it and gets no error; with the wait, it gets an error."""

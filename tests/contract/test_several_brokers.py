@@ -110,7 +110,7 @@ def test_the_processes_of_a_worker(several: str, redis_url: str, tmp_path: Path)
         assert process.wait(20) == 0, (tmp_path / "log").read_text("utf-8")
 
 
-def test_what_is_taken_is_settled_on_the_same_broker(
+def test_the_worker_settles_messages_on_the_broker_that_gave_them(
     make_redis: Callable[..., RedisServer], make_proxy: Callable[..., Proxy], redis_url: str
 ) -> None:
     """The first broker comes back, and connections of the worker break: it stays on the second as a whole."""

@@ -38,7 +38,7 @@ def test_a_queue_that_is_well_made(sqs_queues: Queues) -> None:
     assert [each.level for each in found] == ["ok"]
 
 
-def test_what_does_not_go_with_tasks(sqs_queues: Queues) -> None:
+def test_the_doctor_finds_queue_settings_that_do_not_fit_the_tasks(sqs_queues: Queues) -> None:
     found = findings(sqs_queues, sqs_queues.make(fifo=True, VisibilityTimeout=5, MessageRetentionPeriod=600))
     assert "no redrive policy" in texts(found, "problem")
     notes = texts(found, "note")

@@ -70,7 +70,9 @@ def dead_letters(app: App) -> list[str]:
 # --- the same on both -----------------------------------------------------------------------------
 
 
-def test_what_an_app_does(make_app: Callable[[str], App], store_url: str) -> None:
+def test_calls_chains_groups_and_chords_work_on_each_store(
+    make_app: Callable[[str], App], store_url: str
+) -> None:
     app = make_app(store_url)
     add, join = app.tasks["add"], app.tasks["join"]
     with Worker(app, concurrency=4):

@@ -227,7 +227,9 @@ class TestRedisLostReplies(TransportFixtures):
         here.close()
         assert direct.verbs.pending(queue) == []
 
-    def test_what_a_fetch_took_is_delivered(self, tap: OpenTap, proxy: Proxy, queue: str) -> None:
+    def test_messages_of_a_fetch_whose_reply_is_lost_are_delivered(
+        self, tap: OpenTap, proxy: Proxy, queue: str
+    ) -> None:
         here, direct = tap(queue, prefetch=5), tap(consumer="direct")
         here.quiet(0.05)
         bodies = [b"%d" % n for n in range(5)]

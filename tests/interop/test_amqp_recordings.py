@@ -112,7 +112,7 @@ def app(broker: Broker) -> Iterator[App]:
         yield app
 
 
-def test_what_a_client_sends(app: App, broker: Broker) -> None:
+def test_a_client_leaves_go_s_queues_bindings_and_messages(app: App, broker: Broker) -> None:
     sent = app.tasks["add"].s(1).set(headers={"trace": "x"}, priority=7).apply_async()
     queues = broker.queues()
     assert queues[sent.uuid] == recorded_queue(

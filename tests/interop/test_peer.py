@@ -102,7 +102,7 @@ def test_a_bad_start_says_why(tmp_path: Path) -> None:
         pass
 
 
-def test_what_it_logs_is_in_the_error() -> None:
+def test_the_error_contains_the_last_words_of_the_peer() -> None:
     with (
         pytest.raises(PeerDied, match="last words"),
         PeerProcess(script("sys.stderr.write('last words'); sys.stdin.readline()")) as peer,
@@ -126,7 +126,7 @@ def test_a_peer_that_talks_a_lot_is_drained() -> None:
         assert len(peer.log_text()) == 2_000_000
 
 
-def test_what_is_no_answer() -> None:
+def test_a_line_that_is_no_answer_is_a_peer_error() -> None:
     with (
         PeerProcess(script("sys.stdin.readline(); print('hello', flush=True)")) as peer,
         pytest.raises(PeerError),

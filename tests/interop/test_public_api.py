@@ -114,7 +114,7 @@ def test_chord_with_a_failing_member(add: Any, app: App) -> None:
         chord([add.s(1), fail.s("no")], app.remote("add").s()).delay().get(timeout=WAIT)
 
 
-def test_when(add: Any, measure: Callable[[Callable[[], Any]], float]) -> None:
+def test_countdown_and_eta_delay_a_task(add: Any, measure: Callable[[Callable[[], Any]], float]) -> None:
     assert measure(lambda: add.apply_async((1,), countdown=0.6).get(timeout=WAIT)) >= 0.55
     moment = datetime.now(timezone.utc) + timedelta(seconds=0.6)
     assert measure(lambda: add.apply_async((1,), eta=moment).get(timeout=WAIT)) >= 0.5

@@ -1,4 +1,4 @@
-"""Finds phrases to read twice in the comments and docstrings of Python files.
+"""Finds phrases to read twice in the comments, docstrings and names of tests of Python files.
 
 The rules are those of :mod:`tests.support.prose` for pages, and a few more: most sentences of code are short, so a noun
 clause in the place of a name stands out less than on a page. ``tests/unit/test_prose.py`` fails on findings.
@@ -27,20 +27,31 @@ CODE_RULES: Final = {
 _RULES: Final = [(re.compile(pattern), advice) for pattern, advice in {**RULES, **CODE_RULES}.items()]
 #: Phrases that are plain, though a rule would find them.
 _PLAIN: Final = re.compile(r"(?i)\bthere (?:is|are) (?:no|none)\b")
+#: A test's name says the promise, with its actor.
+_CLAUSE_NAME: Final = re.compile(r"test_(?:what|whatever|who|whoever)_")
 _CODE: Final = re.compile(r"``[^`]+``|`[^`]+`")
 _PARAGRAPH: Final = re.compile(r"\n\s*\n|\n(?=\s+\S+: )|\n(?=\s*[-*] )")
 _END: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\"])")
 
 
 def code_findings(source: str) -> list[str]:
-    """The sentences of a Python file's comments and docstrings that a rule forbids, with line and advice."""
-    return [
+    """The sentences of a Python file's comments and docstrings, and the names of its tests, that a rule forbids.
+
+    Each comes with its line and an advice.
+    """
+    sentences = [
         f"line {line}: {match[0]!r} ({advice}): {sentence[:100]}"
         for line, text in [*_comments(source), *_docstrings(source)]
         for sentence in _END.split(_PLAIN.sub("PLAIN", _CODE.sub("CODE", text)))
         for rule, advice in _RULES
         if (match := rule.search(sentence))
     ]
+    names = [
+        f"line {node.lineno}: {node.name!r} (name the actor and the promise)"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _CLAUSE_NAME.match(node.name)
+    ]
+    return sentences + names
 
 
 def _comments(source: str) -> Iterator[Sentence]:

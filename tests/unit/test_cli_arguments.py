@@ -55,7 +55,7 @@ def test_typed_text(text: str, value: Any) -> None:
         ("[]byte:aGk", "base64"),
     ],
 )
-def test_what_is_no_value_says_so(text: str, problem: str) -> None:
+def test_read_typed_says_why_a_text_is_no_value(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem.replace("[", r"\[")):
         read_typed(text)
 
@@ -72,7 +72,7 @@ def test_what_is_no_value_says_so(text: str, problem: str) -> None:
         "[]int64:[1.5]",
     ],
 )
-def test_what_go_could_not_hold_is_refused(text: str) -> None:
+def test_read_typed_refuses_values_that_go_could_not_hold(text: str) -> None:
     with pytest.raises(LocalProtocolError):
         read_typed(text)
 

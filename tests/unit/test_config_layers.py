@@ -221,7 +221,7 @@ class TestFile:
         assert hash(loaded) == hash(Config(broker=URL))
         assert pickle.loads(pickle.dumps(loaded)) == copy.deepcopy(loaded) == loaded
 
-    def test_what_has_no_effect_is_said(
+    def test_load_logs_settings_that_have_no_effect(
         self, write: Callable[[str], str], caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.INFO, "gearmesh.config"):
@@ -289,7 +289,9 @@ class TestFile:
             ("log_level: loud", "log_level is 'LOUD', expected one of DEBUG, INFO"),
         ],
     )  # fmt: skip
-    def test_what_is_wrong_is_named(self, text: str, problem: str, write: Callable[[str], str]) -> None:
+    def test_the_error_names_the_wrong_setting_of_a_file(
+        self, text: str, problem: str, write: Callable[[str], str]
+    ) -> None:
         with pytest.raises(ConfigError) as error:
             load(text, write)
         assert problem in str(error.value)
@@ -325,7 +327,7 @@ class TestFile:
         assert len(caplog.messages) == 1
 
     @given(st.lists(st.sampled_from(BITS) | st.text(max_size=3), max_size=30))
-    def test_whatever_it_holds(self, words: list[str]) -> None:
+    def test_any_text_is_read_or_is_a_config_error(self, words: list[str]) -> None:
         with suppress(ConfigError):
             from_yaml("".join(words), "f.yml")
 
@@ -401,7 +403,7 @@ class TestEnvironment:
             ),
         ],
     )
-    def test_what_is_wrong_is_named(self, name: str, text: str, problem: str) -> None:
+    def test_the_error_names_the_wrong_environment_variable(self, name: str, text: str, problem: str) -> None:
         with pytest.raises(ConfigError) as error:
             Config.load(env={"BROKER": URL, "REDIS_CLUSTER_ENABLED": "1", name: text})
         assert str(error.value).startswith(problem) or problem in str(error.value)
@@ -537,7 +539,7 @@ class TestWatch:
     def watch(self, app: App) -> Watch:
         return Watch(lambda: app.config, lambda config: setattr(app, "config", config), 0.02)
 
-    def test_what_can_change_does(
+    def test_a_changed_file_changes_the_live_settings(
         self, app: App, write: Callable[[str], str], caplog: pytest.LogCaptureFixture
     ) -> None:
         watch = self.watch(app)

@@ -138,7 +138,7 @@ def test_a_terminal_that_closes_stops_all_of_it(project: Path, start: Start) -> 
     assert local_url(project) is None
 
 
-def test_what_was_left_behind(project: Path, start: Start) -> None:
+def test_dev_replaces_the_server_of_a_killed_dev_and_keeps_its_data(project: Path, start: Start) -> None:
     first = start("dev", "shop:app")
     eventually(lambda: local_url(project))
     with ask(project) as client:

@@ -36,7 +36,7 @@ def held(id: int, consumer: str = "me", body: bytes = b"\x00\xff\n") -> Unacked:
     )
 
 
-def test_what_is_held_is_read_and_what_is_settled_is_not() -> None:
+def test_the_journal_gives_held_deliveries_and_no_settled_ones() -> None:
     record = PubSubUnackedDeliveries("me")
     record.journal = journal_of("me")
     record.add([held(1), held(2), held(3)])

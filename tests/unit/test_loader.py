@@ -52,7 +52,7 @@ def test_it_finds_the_app() -> None:
         ("loaded_shop:text", "is of the type str, expected a gearmesh App"),
     ],
 )
-def test_what_is_not_there_says_so(spec: str, text: str) -> None:
+def test_load_app_says_why_a_spec_names_no_app(spec: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         load_app(spec)
 

@@ -180,7 +180,7 @@ class TestTaskFilter:
         (outside,) = [record for record in records if record.msg == "outside"]
         assert (vars(outside)["task"], vars(outside)["uuid"]) == ("", "")
 
-    def test_what_a_record_says_itself_stays(self) -> None:
+    def test_the_filter_keeps_a_uuid_that_a_record_has(self) -> None:
         record = logging.makeLogRecord({"uuid": "order_7"})
         assert TaskFilter().filter(record) is True
         assert (vars(record)["uuid"], vars(record)["task"]) == ("order_7", "")

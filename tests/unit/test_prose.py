@@ -21,7 +21,7 @@ def test_no_sentence_has_to_be_read_twice(page: Path) -> None:
     assert findings(page.read_text("utf-8")) == []
 
 
-def test_no_comment_has_to_be_read_twice() -> None:
+def test_no_comment_and_no_test_s_name_has_to_be_read_twice() -> None:
     found = {
         str(path.relative_to(ROOT)): findings
         for folder in ("compat", "examples", "scripts", "tests")
@@ -39,6 +39,8 @@ def test_no_comment_has_to_be_read_twice() -> None:
         "# It is told\n# of the broker, whoever asks.",
         'def f() -> None:\n    """Return it.\n\n    What is left goes back.\n    """',
         'class A:\n    """One.\n\n    Attributes:\n        a: of what is held.\n    """',
+        "def test_what_is_held_comes_back() -> None: ...",
+        "class TestIt:\n    async def test_whoever_asks_waits(self) -> None: ...",
     ],
 )
 def test_it_finds_in_code(source: str) -> None:
@@ -51,6 +53,7 @@ def test_it_finds_in_code(source: str) -> None:
         "# None: there is none.",
         "# The user who asks says what is wrong.",
         'a = "what is held"',
+        "def test_whole_days_are_one_step() -> None: ...",
         'def f(what: str) -> None:\n    """Do it.\n\n    Args:\n        what: a signature.\n    """',
     ],
 )

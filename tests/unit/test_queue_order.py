@@ -41,6 +41,6 @@ def test_everybody_comes_first_by_weight(weights: dict[str, int], credit: int) -
 
 
 @pytest.mark.parametrize("wrong", ["random", {"a": 0}, {"a": True}, {"a": 1.5}, 3])
-def test_what_is_no_order(wrong: object) -> None:
+def test_picker_of_refuses_a_value_that_is_no_order(wrong: object) -> None:
     with pytest.raises(ConfigError):
         picker_of(wrong)  # type: ignore[arg-type]

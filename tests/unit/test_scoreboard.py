@@ -85,7 +85,7 @@ def test_places_and_deadline(board: Scoreboard) -> None:
     assert board.deadline == float("inf")
 
 
-def test_what_a_process_wrote_outlives_it(
+def test_the_entries_of_a_process_outlive_it(
     board: Scoreboard, child: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     kill(child(board, "board.places[1] = 42; board.limit(60)"))
@@ -124,7 +124,7 @@ def test_too_much_memory_is_certain(child: Callable[..., subprocess.Popen[bytes]
     assert crash_report(b"here:1:abc") == CrashReport([1], certain=True)
 
 
-def test_what_is_settled_leaves_nothing(tmp_path: Path) -> None:
+def test_a_closed_scoreboard_leaves_no_file_and_no_report(tmp_path: Path) -> None:
     Scoreboard.post("here:1:abc", 3).close()
     assert crash_report(b"here:1:abc") is None
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
@@ -200,7 +200,9 @@ def test_a_folder_that_is_tidied_up_ends_nobody(tmp_path: Path) -> None:
     board.close()
 
 
-def test_what_a_task_forks_does_not_pass_for_it(child: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_a_process_that_a_task_forks_does_not_pass_for_its_parent(
+    child: Callable[..., subprocess.Popen[bytes]],
+) -> None:
     board = Scoreboard.post("here:1:abc", 3)
     process = child(
         board,

@@ -468,7 +468,7 @@ def test_the_fields_of_mongodb_documents_stay() -> None:
 # -- Celery
 
 
-def test_what_only_celery_knows_travels_under_the_same_names() -> None:
+def test_the_names_of_celery_s_headers_and_steps_stay() -> None:
     assert (celery_message.CELERY_HEADER, celery_message.ORIGIN_HEADER) == ("celery", "gearmesh")
     assert celery_message._PackedHeader.__struct_encode_fields__ == tuple("nhakerpdcig")
     steps = celery_steps

@@ -125,7 +125,7 @@ def test_a_port_lost_to_somebody_else_is_replaced(make_redis: Make, monkeypatch:
     assert make_redis().port != other.port
 
 
-def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_how_to_get_a_missing_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GEARMESH_REDIS_SERVER", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("gearmesh.cli.local_redis.find_spec", lambda name: None)

@@ -121,7 +121,7 @@ def test_null_is_a_backend_and_no_broker() -> None:
         ("eager://hunter2", "expected nothing after"),
     ],
 )
-def test_what_cannot_be_meant_is_an_error(url: str, expected: str) -> None:
+def test_parse_refuses_urls_without_a_meaning(url: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=f"^broker: .*({expected})") as error:
         parse(url)
     assert error.value.__suppress_context__ or error.value.__context__ is None
@@ -217,7 +217,7 @@ def test_a_quoted_password_comes_back(user: str, password: str, db: int, tls: bo
     assert parse(url) == RedisTarget("h", 1, db, user, password, tls=tls)
 
 
-def test_what_kombu_and_redis_get() -> None:
+def test_a_redis_target_gives_kombu_and_redis_their_arguments() -> None:
     tcp = RedisTarget("h", 1, 2, "u", "p", tls=True)
     assert tcp.to_kombu() == {
         "hostname": "h",
@@ -347,7 +347,9 @@ def test_redact_of_stores() -> None:
         ("redis://h1:1,h2:2", {"master_name": "m", "cluster_enabled": True}, "cluster"),
     ],
 )
-def test_what_stands_at_a_redis(url: str, settings: dict[str, Any], what: str) -> None:
+def test_a_redis_url_and_its_settings_decide_the_topology(
+    url: str, settings: dict[str, Any], what: str
+) -> None:
     target = parse(url)
     assert isinstance(target, RedisTarget)
     assert target.topology(**settings) == what
@@ -360,7 +362,9 @@ def test_what_stands_at_a_redis(url: str, settings: dict[str, Any], what: str) -
         ("redis+socket:///a.sock", {"cluster_enabled": True}, "cluster_enabled is set"),
     ],
 )
-def test_what_cannot_stand_there(url: str, settings: dict[str, Any], expected: str) -> None:
+def test_a_unix_socket_refuses_sentinel_and_cluster_settings(
+    url: str, settings: dict[str, Any], expected: str
+) -> None:
     target = parse(url)
     assert isinstance(target, RedisTarget)
     with pytest.raises(ConfigError, match=expected):
@@ -404,7 +408,7 @@ def test_amqp_urls_mean_what_go_reads(url: str, target: AMQPTarget) -> None:
         ("amqp://u:secret@[::1/", "IPv6"),
     ],
 )
-def test_what_amqp_urls_cannot_mean_is_an_error(url: str, text: str) -> None:
+def test_parse_refuses_amqp_urls_without_a_meaning(url: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text) as caught:
         parse(url, "broker")
     assert "secret" not in str(caught.value)

@@ -48,7 +48,7 @@ def fields(page: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page))
 
 
-def test_what_failed_is_found_by_its_arguments_and_sent_once_more(
+def test_failed_tasks_are_found_by_arguments_and_sent_once_more(
     failing: tuple[App, list[Any]], show: Show
 ) -> None:
     app, failed = failing

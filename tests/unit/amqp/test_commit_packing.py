@@ -293,7 +293,7 @@ def test_a_message_without_such_headers_has_no_table(engine: Engine, broker: Bro
     ],
     ids=["delivered once", "redelivered", "a possible duplicate", "redelivered, too", "met again"],
 )
-def test_what_a_redelivered_task_sends_is_marked(
+def test_messages_of_a_redelivered_task_are_marked(
     engine: Engine, broker: Broker, fields: dict[str, int], marked: bool
 ) -> None:
     """Its last consumer may have sent the same message; a worker that gets a marked one waits for the other one."""

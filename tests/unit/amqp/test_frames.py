@@ -94,7 +94,7 @@ def test_names_have_255_bytes() -> None:
 
 
 @given(st.integers(1, 30), st.data())
-def test_what_is_settled_is_settled_and_nothing_else(count: int, data: st.DataObject) -> None:
+def test_the_tracker_settles_the_given_tags_and_no_others(count: int, data: st.DataObject) -> None:
     """Acks cover many tags at once if the order allows, and never a tag that is returned to the queue."""
     tags = AckTracker(cast(Any, None), cast(Any, None), 3)
     open_tags = list(range(1, count + 1))

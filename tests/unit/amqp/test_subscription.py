@@ -85,7 +85,7 @@ def test_the_first_prefetch_is_one_consumer_with_the_arguments_of_the_user(consu
     assert subscription.content(10)
 
 
-def test_what_is_wanted_already_changes_nothing(consumers: Consumers) -> None:
+def test_adjusting_to_the_same_number_changes_nothing(consumers: Consumers) -> None:
     subscription = subscribe(consumers)
     for _ in range(3):
         subscription.adjust(10)
@@ -190,7 +190,7 @@ def test_a_limit_that_comes_later_replaces_the_unlimited_consumer(consumers: Con
     assert list(consumers.live.values()) == [5]
 
 
-def test_what_nobody_acknowledges_has_no_limit(consumers: Consumers) -> None:
+def test_a_subscription_without_acks_has_no_limit(consumers: Consumers) -> None:
     subscription = subscribe(consumers, no_ack=True)
     subscription.adjust(5)
     assert list(consumers.live.values()) == [0]

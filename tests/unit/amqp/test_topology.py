@@ -171,7 +171,7 @@ def test_delay_steps_change_nothing_any_more() -> None:
     assert topology(delay_steps=3).delay_ms(1.5) == 1500
 
 
-def test_what_rabbitmq_cannot_delay_for_so_long_is_refused() -> None:
+def test_the_topology_refuses_delays_too_long_for_rabbitmq() -> None:
     with pytest.raises(LocalProtocolError, match=r"2000 days from now.*at most 1825 days"):
         topology().delay_ms(2000 * DAY)
     topo = topology(delayed_queue="later")

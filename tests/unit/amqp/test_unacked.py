@@ -35,7 +35,7 @@ def test_ids_differ_and_carry_the_checksum_of_the_message(bodies: list[bytes]) -
     assert all(0 < id < 1 << 63 for id in ids), "a worker's board has 63 bits for one"
 
 
-def test_what_is_held_is_known_until_it_is_forgotten() -> None:
+def test_a_held_delivery_is_known_until_it_is_forgotten() -> None:
     unacked = AMQPUnackedDeliveries("me")
     held = hold(unacked, b"a", channel())
     id = held.delivery.id

@@ -223,7 +223,7 @@ def test_chord_in_a_group_counts_by_its_body(app: App, t: Tasks, sent: Sent) -> 
     assert meta.TaskUUIDs[0].startswith("chord_")
 
 
-def test_what_the_wire_cannot_say(t: Tasks, sent: Sent) -> None:
+def test_canvas_refuses_workflows_that_the_wire_cannot_express(t: Tasks, sent: Sent) -> None:
     pair = group(t.add.s(1), t.add.s(2))
     with pytest.raises(TaskError, match="put a task between them"):
         chain(pair, pair)

@@ -525,7 +525,7 @@ def test_an_expiry_is_a_header_that_survives_retries(app: App) -> None:
     assert 2 <= len(times) <= 8
 
 
-def test_what_a_message_carries(url: str) -> None:
+def test_a_message_carries_its_expiry_and_headers(url: str) -> None:
     with App(url, url) as app:
         seen: list[bytes] = []
         app.before_publish(lambda sig: seen.append(encode(sig)))

@@ -128,7 +128,7 @@ def test_names_are_unique(app: App, tasks: Any) -> None:
         app.periodic("@hourly", tasks.add.s(1, 2), name="x")
 
 
-def test_what_cannot_be_sent(app: App, tasks: Any) -> None:
+def test_periodic_refuses_signatures_that_cannot_be_sent(app: App, tasks: Any) -> None:
     other = App("memory://other")
     wrong: list[tuple[Any, type[GearmeshError], str]] = [
         (tasks.add.s(1), TaskError, "periodic 'x': task 'add'"),
@@ -180,7 +180,7 @@ def test_until_when_it_is_worth_it(app: App, tasks: Any, catch_up: Any, until: l
     assert entry.deadlines([]) == []
 
 
-def test_what_is_due_once_more_at_the_most() -> None:
+def test_a_schedule_without_a_next_time_counts_as_due_in_366_days() -> None:
     nothing: Any = None
     never = Periodic("x", "x", nothing, _Never())
     assert never.next_after(0) == never.deadlines([0])[0] == 366 * 86_400 * 10**9

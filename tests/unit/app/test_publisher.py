@@ -119,7 +119,7 @@ def test_timeout_zero_tries_once(url: str, broker: Broker) -> None:
     assert broker.trouble == ["lost call"]
 
 
-def test_what_is_no_connection_error_is_not_repeated(add: Any, broker: Broker) -> None:
+def test_the_publisher_does_not_repeat_after_an_unexpected_error(add: Any, broker: Broker) -> None:
     broker.trouble = ["broken"]
     with pytest.raises(PublishError, match="ValueError: no such command"):
         add.delay(1)

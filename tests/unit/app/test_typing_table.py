@@ -105,7 +105,7 @@ def test_annotation_to_go(annotation: Any, go: str) -> None:
         Json[dict[str, int] | Point],
     ],
 )
-def test_what_go_cannot_carry_is_refused_at_registration(annotation: Any) -> None:
+def test_registration_refuses_annotations_that_go_cannot_carry(annotation: Any) -> None:
     with pytest.raises(TaskError, match=r"annotation|Go type"):
         value_codec.of_annotation(annotation)
 

@@ -55,7 +55,7 @@ def test_the_claim_ends(app: App) -> None:
     app.close()
 
 
-def test_what_was_forgotten_can_be_sent_again(app: App) -> None:
+def test_a_forgotten_call_can_be_sent_again(app: App) -> None:
     """This also holds for a call whose state has expired, since no caller could wait for it."""
 
     @app.task(unique_for=60)
@@ -130,7 +130,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("broker", ["redis", "amqp"])
-def test_what_was_deleted_can_be_sent_again(
+def test_a_deleted_call_can_be_sent_again(
     request: pytest.FixtureRequest, redis_url: str, broker: str, name: str
 ) -> None:
     words, options = CALLS[name]
@@ -169,7 +169,7 @@ def test_a_purge_without_its_result_backend(redis_url: str) -> None:
     assert "tasks with unique_for cannot be sent again until unique_for ends" in result.output
 
 
-def test_what_was_not_sent_claims_nothing(app: App) -> None:
+def test_a_call_that_was_not_sent_claims_nothing(app: App) -> None:
     @app.task(unique_for=60)
     def add(a: int) -> int:
         return a

@@ -26,7 +26,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_what_messagepack_holds_survives_as_json(value: Any) -> None:
+def test_values_of_messagepack_survive_as_json(value: Any) -> None:
     assert rich(json.loads(json.dumps(plain(value)))) == value
 
 

@@ -118,7 +118,7 @@ def test_all_are_there() -> None:
     assert len(lines()) == 1393
 
 
-def test_which_are_valid() -> None:
+def test_python_accepts_the_same_specs_as_go() -> None:
     differ = []
     for each in recorded():
         try:
@@ -140,7 +140,7 @@ def test_times() -> None:
 
 
 @pytest.mark.parametrize("spec", LEFT_OUT)
-def test_where_go_leaves_something_out(spec: str) -> None:
+def test_python_has_the_time_that_go_leaves_out(spec: str) -> None:
     (line,) = [line for line in lines() if line.spec == spec and line.zone == LORD_HOWE]
     left_out = gotime.parse(LEFT_OUT[spec])
     assert left_out in ours(line), HALF_HOUR
@@ -152,7 +152,7 @@ def test_where_go_leaves_something_out(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", TOO_MUCH)
-def test_where_go_has_too_much(spec: str) -> None:
+def test_python_leaves_out_the_time_that_go_has_too_much(spec: str) -> None:
     (line,) = [line for line in lines() if line.spec == spec and line.zone == SAO_PAULO]
     assert gos(line)[0] == gotime.parse(TOO_MUCH[spec]), GAP
     assert ours(line)[:4] == gos(line)[1:]

@@ -50,7 +50,7 @@ def test_errors_name_spec_value_and_what_was_expected(spec: str, says: str) -> N
     assert says in str(error.value)
 
 
-def test_what_is_no_text() -> None:
+def test_parse_refuses_a_spec_that_is_no_text() -> None:
     with pytest.raises(ConfigError, match="spec is 5, expected text"):
         parse(5)  # type: ignore[arg-type]
 

@@ -103,7 +103,7 @@ def test_an_item_lives_as_long_as_it_should(seconds: int, now: float) -> None:
 
 
 @pytest.mark.parametrize("item", [{}, {"TTL": {"N": "0"}}, {"TTL": {"S": ""}}, {"TTL": {"NULL": True}}])
-def test_what_has_no_end_has_not_expired(item: Any) -> None:
+def test_an_item_without_an_end_has_not_expired(item: Any) -> None:
     assert not expired(item)
 
 

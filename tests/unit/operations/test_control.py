@@ -67,7 +67,7 @@ def test_other_requests_are_refused(verb: str, args: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"x", b"[]", b"{}", b'{"id": 1, "verb": "ping"}', b"\xff", b"[" * 100_000]
 )
-def test_what_is_no_request_is_not_read(body: bytes) -> None:
+def test_bodies_that_are_no_request_and_no_reply_are_not_decoded(body: bytes) -> None:
     for decode in (decode_request, decode_reply):
         with pytest.raises(RemoteProtocolError):
             decode(body)

@@ -67,7 +67,7 @@ def test_an_abstract_socket() -> None:
         assert listening.recv(100) == b"READY=1"
 
 
-def test_what_systemd_had_no_room_for_is_said_again(notify: socket.socket) -> None:
+def test_the_notifier_repeats_a_state_that_systemd_had_no_room_for(notify: socket.socket) -> None:
     notifier = ServiceNotifier({"NOTIFY_SOCKET": notify.getsockname()})
     sent = 0
     while notifier._send("WATCHDOG=1"):

@@ -81,7 +81,7 @@ def test_a_worker_keeps_one_where_the_broker_has_a_place_for_it() -> None:
         assert not keeps_history(Config(broker=broker, history=False))
 
 
-def test_what_ends_is_written_once(channel: Any, desk: Desk) -> None:
+def test_the_writer_counts_each_ended_task_once(channel: Any, desk: Desk) -> None:
     totals = Totals()
     writer = HistoryWriter(totals)
     writer.write(channel)

@@ -34,7 +34,7 @@ def test_nothing_is_found_where_all_is_well(project: PubSubProject) -> None:
         assert list(subscriptions(Case(app))) == []
 
 
-def test_what_is_missing_comes_with_the_command_that_creates_it(project: PubSubProject) -> None:
+def test_a_finding_gives_the_command_that_creates_the_missing_part(project: PubSubProject) -> None:
     with App(project.url("workers"), "null") as app:
         (finding,) = brokers_answer(Case(app))
     assert finding.level == "problem"

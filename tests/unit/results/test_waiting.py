@@ -193,7 +193,7 @@ def test_a_result_is_fresh_for_half_a_millisecond() -> None:
         assert not AsyncResult("a", app, sent_ns=now + 10**12)._fresh, "the clock was set back"
 
 
-def test_what_an_announcement_comes_before_is_asked_for_again() -> None:
+def test_the_poller_asks_again_if_an_announcement_precedes_its_state() -> None:
     backend = Hearing()
     with make_app(backend) as app:
         handle = WaitHandle(["a"], interval=30.0, notify=(over := threading.Event()).set)

@@ -246,7 +246,7 @@ def _impatient_until(time: SimulatedTime, scheduler: Scheduler, seconds: float) 
 @pytest.mark.parametrize(
     ("catch_up", "count"), [(None, 0), (2, 2), (100, 5), (timedelta(hours=1), 1), (timedelta(days=1), 5)]
 )
-def test_what_was_missed_while_none_ran(
+def test_catch_up_fires_times_missed_while_no_scheduler_ran(
     url: str,
     time: SimulatedTime,
     lock: Lock,
@@ -282,7 +282,7 @@ def _known(scheduler: Scheduler) -> None:
     eventually(lambda: len(scheduler._timetable._lines) == len(scheduler.app.periodics.entries))
 
 
-def test_what_was_due_before_the_first_start_was_not_missed(
+def test_times_before_the_first_start_of_a_scheduler_are_not_missed(
     app: App, time: SimulatedTime, start: Start, lock: Lock, names: Callable[[], list[str]]
 ) -> None:
     app.periodic("0 * * * *", app.remote("x").s(), tz="UTC", catch_up=timedelta(days=1))
@@ -388,7 +388,7 @@ def test_apps_with_other_queues_have_locks_of_their_own(
     assert len(lock._store.held) == 2
 
 
-def test_what_is_being_sent_at_the_end(
+def test_a_stopping_scheduler_leaves_tasks_without_a_lock_to_others(
     app: App,
     time: SimulatedTime,
     lock: Lock,

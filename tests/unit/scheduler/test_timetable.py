@@ -54,7 +54,7 @@ class Host:
         return [gotime.format_ns(moment)[11:19] for moment in due]
 
 
-def test_what_is_due_now_is_not_due_at_the_start() -> None:
+def test_a_time_that_is_due_now_is_not_due_at_the_start() -> None:
     host = Host("* * * * *")
     assert (host.first, host.pause) == ([], 60.0)
     assert host.after(60) == ["12:01:00"]
@@ -86,7 +86,7 @@ def test_every_counts_from_the_start() -> None:
     assert host.after(89.7) == ["12:04:30"]
 
 
-def test_what_was_slept_through_is_told_and_the_last_is_fired_while_it_lasts() -> None:
+def test_after_a_sleep_the_last_time_is_fired_and_the_earlier_are_missed() -> None:
     host = Host("*/5 * * * *")
     assert host.after(17 * 60) == ["12:15:00"]
     assert host.missed == [(2, NOON + 10 * MINUTE)]

@@ -307,7 +307,7 @@ def test_headers_are_written_sorted_by_their_bytes() -> None:
     ],
     ids=shown,
 )
-def test_what_go_could_not_read_is_not_encoded(changes: dict[str, Any]) -> None:
+def test_encode_refuses_signatures_that_go_could_not_read(changes: dict[str, Any]) -> None:
     with pytest.raises(LocalProtocolError):
         encode(Signature(Name="add").evolve(**changes))
     deep = Signature(Name="add").evolve(**changes)

@@ -206,7 +206,7 @@ def _stored() -> list[tuple[str, str]]:
     return found
 
 
-def test_what_go_wrote_into_redis_is_written_the_same() -> None:
+def test_values_that_go_wrote_into_redis_are_encoded_the_same() -> None:
     stored = _stored()
     for verb, text in stored:
         data = text.encode()

@@ -110,7 +110,7 @@ def test_naive_datetimes_are_refused() -> None:
         ("2026-11-21T12:00:00.000Z", "2026-11-21T12:00:00Z"),
     ],
 )
-def test_what_go_reads_and_writes_otherwise(text: str, written: str) -> None:
+def test_canonical_writes_a_time_as_go_does(text: str, written: str) -> None:
     assert gotime.canonical(text) == written
     assert not gotime.is_canonical(text)
 
@@ -128,7 +128,7 @@ def test_what_go_reads_and_writes_otherwise(text: str, written: str) -> None:
         "2026-00-21T12:00:00Z",
     ],
 )
-def test_what_is_no_time(text: str) -> None:
+def test_canonical_refuses_a_text_that_is_no_time(text: str) -> None:
     assert not gotime.is_canonical(text)
     with pytest.raises(RemoteProtocolError):
         gotime.canonical(text)

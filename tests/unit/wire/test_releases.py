@@ -126,7 +126,7 @@ def test_a_later_release_takes_all_that_an_earlier_one_does(
 
 
 @pytest.mark.parametrize("text", ["1", "v1.8", "v1.5.9", "v3.0.0", "v1.8.8;v2.0.1", "newest", 1.8, "v1.8.8,"])
-def test_what_is_no_release_is_no_setting(text: Any) -> None:
+def test_the_config_refuses_a_value_that_is_no_release(text: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"machinery_release is .*, expected releases of Machinery from v1\.6\.0"
     ):

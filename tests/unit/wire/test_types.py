@@ -44,7 +44,7 @@ def typed(names: Sequence[str] = sorted(types.TYPES)) -> st.SearchStrategy[tuple
 
 
 @given(typed())
-def test_what_is_dumped_is_loaded(pair: tuple[str, Any]) -> None:
+def test_a_dumped_value_is_loaded_unchanged(pair: tuple[str, Any]) -> None:
     name, value = pair
     raw = types.dump(name, value)
     back = types.load(name, raw)
@@ -288,7 +288,7 @@ def test_infer(value: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], (), {}, {1}, [1, 2.5], [1, True], [[1]], [b"x"], 1j], ids=repr)
-def test_what_cannot_be_inferred(value: Any) -> None:
+def test_infer_refuses_values_without_a_go_type(value: Any) -> None:
     with pytest.raises(LocalProtocolError, match="cannot infer a Go type"):
         types.infer(value)
 

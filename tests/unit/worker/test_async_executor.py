@@ -102,7 +102,7 @@ def test_they_begin_in_order_and_on_one_thread(start: Start, make_job: MakeJob) 
     assert len(bench.threads) == 1
 
 
-def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob) -> None:
+def test_held_jobs_begin_when_the_executor_resumes(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
 
     async def until_open(job: Job) -> None:
@@ -174,7 +174,7 @@ def test_jobs_not_begun_are_taken_back_in_order(start: Start, make_job: MakeJob)
     eventually(lambda: len(bench.ended) == 2)
 
 
-def test_what_runs_is_on_the_board(start: Start, make_job: MakeJob) -> None:
+def test_running_jobs_are_on_the_board(start: Start, make_job: MakeJob) -> None:
     gate = asyncio.Event()
     bench = start(5, lambda job: gate.wait())
     jobs = [make_job("coro") for _ in range(3)]

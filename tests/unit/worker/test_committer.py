@@ -116,7 +116,7 @@ def redis_desk(redis_url: str, make_job: MakeJob) -> Iterator[Desk]:
     desk.close()
 
 
-def test_what_became_ready_during_a_flush_goes_together(desk: Desk) -> None:
+def test_jobs_that_end_during_a_flush_are_committed_together(desk: Desk) -> None:
     first, *rest = desk.hold(101)
     desk.recorder.gate.clear()
     desk.done(first)
@@ -146,7 +146,7 @@ def test_a_flush_is_bounded(desk: Desk, waited: float) -> None:
     assert len(ended) == 1500
 
 
-def test_what_is_shown_is_bounded(desk: Desk) -> None:
+def test_the_committer_shows_at_most_512_jobs_a_flush(desk: Desk) -> None:
     """Jobs that have waited are shown flush by flush, each of them once."""
     jobs = desk.hold(1500)
     for job in jobs:

@@ -148,7 +148,7 @@ def test_a_backend_that_keeps_none() -> None:
         assert app.result("a").progress is None
 
 
-def test_what_is_in_redis(redis_url: str) -> None:
+def test_a_progress_report_is_one_key_in_redis_that_expires(redis_url: str) -> None:
     with App(redis_url, redis_url, results_expire_in=50) as app, redis.Redis.from_url(redis_url) as client:
         app.progress.tell("task_1", 1, 3, "")
         app.progress.flush()

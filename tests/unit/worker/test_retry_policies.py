@@ -174,7 +174,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], named: str) -> None:
 # -- on tasks
 
 
-def test_what_is_sent(app: App, sent: Callable[..., list[Signature]]) -> None:
+def test_a_call_sends_its_retry_count_and_timeout(app: App, sent: Callable[..., list[Signature]]) -> None:
     @app.task(retry=Retry(max=5))
     def five() -> None: ...
 

@@ -61,7 +61,7 @@ class Silent(MemoryBackend):
 # -- the service
 
 
-def test_what_is_revoked_before_and_after_the_first_question(url: str) -> None:
+def test_revocations_before_and_after_the_first_question_are_known(url: str) -> None:
     one, two = open_backend(url, expire=60), open_backend(url, expire=60)
     here, there = Revocations(one), Revocations(two)
     there.revoke(["a"])
@@ -333,7 +333,7 @@ def test_a_cut_connection_loses_no_revocation(redis_url: str, make_proxy: Callab
     backend.close()
 
 
-def test_what_is_in_redis(redis_url: str) -> None:
+def test_revocations_are_one_key_in_redis_that_expires(redis_url: str) -> None:
     with App(redis_url, redis_url) as app, redis.Redis.from_url(redis_url) as client:
         app.revoke("task_1", lasts=0.05)
         app.revoke("task_2", lasts=60)

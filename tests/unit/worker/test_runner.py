@@ -220,7 +220,7 @@ def test_retry_later_leaves_the_count(runner: Runner, make_job: MakeJob) -> None
     assert 0 <= publish.eta_ns - before - 2.5e9 < 1e9
 
 
-def test_what_follows_success(app: App, runner: Runner, make_job: MakeJob) -> None:
+def test_a_success_sends_the_signatures_of_on_success(app: App, runner: Runner, make_job: MakeJob) -> None:
     child = Signature(Name="next", Args=(arg("string", "a"),))
     commit = runner.run(make_job("add", ONE, ONE, OnSuccess=(child, child), RetryCount=3))
     assert [state.State for state in commit.states] == [SUCCESS, PENDING, PENDING]
@@ -230,7 +230,7 @@ def test_what_follows_success(app: App, runner: Runner, make_job: MakeJob) -> No
     assert sent[0].Args == (arg("string", "a"), arg("int64", 2))
 
 
-def test_what_follows_failure(runner: Runner, make_job: MakeJob) -> None:
+def test_a_failure_sends_the_signatures_of_on_error(runner: Runner, make_job: MakeJob) -> None:
     handler = Signature(UUID="task_handler", Name="on_error", RoutingKey="errors", Args=(ONE,))
     commit = runner.run(make_job("value_error", OnError=(handler,), OnSuccess=(handler,)))
     assert [state.State for state in without_record(commit)] == [FAILURE, PENDING]
@@ -442,7 +442,7 @@ def test_a_possible_second_copy_of_a_retry_that_was_tried(
 
 
 @pytest.mark.parametrize(("created", "noted"), [("03:03:04", False), ("03:03:06", True), ("03:04:06", True)])
-def test_what_follows_is_of_this_time(
+def test_the_state_of_a_following_task_is_of_this_time(
     created: str, noted: bool, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """Or of last time, if it was PENDING more than a minute before the task itself."""

@@ -176,7 +176,7 @@ def test_a_queue_that_no_task_is_sent_to_is_odd() -> None:
     assert odd.endswith("Queues of this app: parcels, shop")
 
 
-def test_what_is_odd_is_a_warning(app: App) -> None:
+def test_oddities_tell_of_no_tasks_of_memory_and_of_double_names(app: App) -> None:
     nothing, alone = oddities(app)
     assert "no tasks are registered" in nothing
     assert "memory" in alone

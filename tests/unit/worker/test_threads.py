@@ -209,7 +209,7 @@ def test_stop_lets_running_jobs_end_and_begins_no_other(start: Start, make_job: 
     assert bench.executor.take_back() == jobs[2:]
 
 
-def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob) -> None:
+def test_held_jobs_begin_when_the_executor_resumes(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
     bench = start(2, lambda job: gate.wait(60))
     jobs = [make_job("slow") for _ in range(6)]
@@ -227,7 +227,7 @@ def test_what_is_held_begins_when_it_is_resumed(start: Start, make_job: MakeJob)
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_what_is_held_can_be_stopped(start: Start, make_job: MakeJob, late: bool) -> None:
+def test_a_held_executor_can_be_stopped(start: Start, make_job: MakeJob, late: bool) -> None:
     bench = start(2)
     if not late:
         bench.executor.hold()

@@ -175,7 +175,7 @@ def test_names_are_never_the_same(app: App) -> None:
 # -- stopping
 
 
-def test_what_was_not_begun_goes_back_in_order(app: App, gate: Gate, broker: Broker) -> None:
+def test_a_stopping_worker_returns_tasks_not_begun_in_order(app: App, gate: Gate, broker: Broker) -> None:
     keys = [f"key {number}" for number in range(8)]
     worker = Worker(app, concurrency=1).start()
     app.publish_many(gate.task.s(key) for key in keys)
@@ -186,7 +186,7 @@ def test_what_was_not_begun_goes_back_in_order(app: App, gate: Gate, broker: Bro
     assert gate.began == keys[:1]
 
 
-def test_what_outlasts_the_stop_goes_back_too(app: App, gate: Gate, broker: Broker) -> None:
+def test_tasks_that_outlast_the_stop_go_back_too(app: App, gate: Gate, broker: Broker) -> None:
     worker = Worker(app, concurrency=2).start()
     results = app.publish_many(gate.task.s(f"key {number}") for number in range(4))
     eventually(lambda: len(gate.began) == 2)
@@ -198,7 +198,7 @@ def test_what_outlasts_the_stop_goes_back_too(app: App, gate: Gate, broker: Brok
     assert sorted(gate.began) == sorted([*(f"key {n}" for n in range(4)), "key 0", "key 1"])
 
 
-def test_what_waits_behind_long_tasks_is_given_to_others(app: App, gate: Gate, url: str) -> None:
+def test_messages_behind_long_tasks_are_given_to_other_workers(app: App, gate: Gate, url: str) -> None:
     """Both slots of one worker are taken; its prefetched messages must not wait for them."""
     began: list[str] = []
     with App(url, url, lease=3.0) as other:
@@ -345,7 +345,7 @@ def test_a_name_is_warned_about_once_a_minute(
     assert sum(r.levelname == "ERROR" and "dead letter" in r.getMessage() for r in caplog.records) == 5
 
 
-def test_what_is_set_aside_is_not_lost_with_its_worker(app: App, broker: Broker, url: str) -> None:
+def test_messages_set_aside_are_not_lost_with_their_worker(app: App, broker: Broker, url: str) -> None:
     broker.push(*(signature("elsewhere", arg("int64", 1)) for _ in range(20)))
     with Worker(app, concurrency=1):
         time.sleep(0.5)

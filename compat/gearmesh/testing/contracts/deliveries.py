@@ -40,7 +40,7 @@ class DeliveryContract(TransportFixtures):
         assert tap(f"{queue}0").bodies(2) == [signature(queue, 0), signature(queue, 2)]
         assert tap(f"{queue}1").bodies(2) == [signature(queue, 1), signature(queue, 3)]
 
-    def test_what_is_published_while_waiting_comes_at_once(self, tap: OpenTap, queue: str) -> None:
+    def test_a_message_published_during_a_wait_comes_at_once(self, tap: OpenTap, queue: str) -> None:
         here, there = tap(queue), tap()
         here.quiet(0.05)
         publisher = threading.Timer(0.1, there.publish, [queue, b"x"])
@@ -214,7 +214,7 @@ class DeliveryContract(TransportFixtures):
             waker.join()
         assert time.monotonic() - started < 30
 
-    def test_what_a_failing_callback_did_not_see_still_comes(self, tap: OpenTap, queue: str) -> None:
+    def test_messages_that_a_failing_callback_did_not_see_still_come(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
         here = tap()
         here.publish(queue, *bodies)

@@ -35,7 +35,7 @@ class InspectionContract(TransportFixtures):
         assert not producer.verbs.lists_delayed or producer.inspector.purge_delayed(queue) == 0
         assert queue not in _names(producer.inspector)
 
-    def test_where_messages_are(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_count_says_in_which_state_messages_are(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(5)))
         assert _told(producer.inspector.count(queue), pending=5, held=0, parked=0, dead=0) == QueueCounts(

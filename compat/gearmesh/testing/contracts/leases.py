@@ -145,7 +145,9 @@ class LeaseContract(TransportFixtures):
             here.check_losses(here.take(1), losses)
             assert tap().verbs.recover(here.name, [queue], crashed=True) == 1
 
-    def test_what_ran_is_isolated_and_what_waited_is_not(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_running_tasks_are_isolated_and_waiting_ones_are_not(
+        self, tap: OpenTap, hold: Hold, queue: str
+    ) -> None:
         bodies = [signature(queue, n) for n in range(4)]
         tap().publish(queue, *bodies)
         dead, other = tap(queue, prefetch=4), tap()

@@ -100,7 +100,7 @@ class LockContract:
         assert lock.take(back) is False or time.monotonic() - taken_at > 0.2
         assert eventually(lambda: lock.take(back))
 
-    def test_what_is_late_is_fired_once(self, lock: Lock, claim: Claim) -> None:
+    def test_a_late_time_is_fired_once(self, lock: Lock, claim: Claim) -> None:
         late = [replace(self.after(claim, n), now_ns=claim.due_ns + 10 * HOUR) for n in range(3)]
         assert all(each.late for each in late)
         assert [lock.take(each) for each in late] == [True, True, True]
@@ -108,7 +108,7 @@ class LockContract:
         assert lock.take(late[2]) is True
         assert lock.fired(claim.key) == late[2].due_ns
 
-    def test_what_is_late_leaves_what_is_not(self, lock: Lock, claim: Claim) -> None:
+    def test_a_late_time_does_not_hinder_a_punctual_one(self, lock: Lock, claim: Claim) -> None:
         assert lock.take(replace(self.after(claim, -1), now_ns=claim.now_ns))
         assert lock.take(claim)
         assert lock.take(replace(self.after(claim, -1), now_ns=claim.now_ns, holder="two")) is False
@@ -130,7 +130,7 @@ class LockContract:
         lock.begin(claim.key, claim.due_ns, 60)
         assert lock.take(claim)
 
-    def test_what_was_fired_is_forgotten(self, lock: Lock, claim: Claim) -> None:
+    def test_the_lock_forgets_the_last_fired_time(self, lock: Lock, claim: Claim) -> None:
         lock.begin(claim.key, 17, 0.05)
         assert eventually(lambda: lock.fired(claim.key) is None)
 

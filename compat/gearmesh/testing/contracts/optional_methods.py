@@ -116,7 +116,7 @@ class OptionalMethodsContract(BackendFixtures):
         backend.purge([uuid])
         assert reporting.reports([uuid]) == [None]
 
-    def test_what_is_revoked_is_known_to_all(
+    def test_a_revocation_is_known_to_all_clients(
         self, backend: Backend, open_backend: OpenBackend, uuid: str
     ) -> None:
         other = open_backend()
