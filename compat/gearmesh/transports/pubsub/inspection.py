@@ -48,7 +48,8 @@ LOOK_LEASE_S: Final = 60
 ASSUMED_LEASE_S: Final = 10.0
 #: Seconds by which this machine's clock may be slow, so that a purge still deletes all messages that were there.
 MAX_CLOCK_LAG_S: Final = 2
-#: Pulls in a row that bring only newer messages, after which a purge has found all older ones: Pub/Sub keeps no order.
+#: Pulls in a row that bring only newer messages, after which a purge takes it that no older one is left. One such pull
+#: proves nothing, because Pub/Sub keeps no order.
 MAX_NEWER_PULLS: Final = 5
 
 

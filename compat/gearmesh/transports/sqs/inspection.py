@@ -45,8 +45,8 @@ ASSUMED_HIDDEN_S: Final = 10.0
 #: Seconds by which the Date of an answer may be earlier than SQS's clock: it has no fractions, and servers keep it for
 #: a moment.
 MAX_DATE_AGE_S: Final = 2
-#: Requests in a row that bring only newer messages, after which a purge has found all older ones: a standard queue
-#: keeps the order of its messages only roughly.
+#: Requests in a row that bring only newer messages, after which a purge takes it that no older one is left. One such
+#: request proves nothing, because a standard queue keeps the order of its messages only roughly.
 MAX_NEWER_READS: Final = 5
 _COUNTS: Final = "ApproximateNumberOfMessages"
 
