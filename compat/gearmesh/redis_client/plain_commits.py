@@ -128,7 +128,7 @@ class PlainCommits:
         into: SettledRows | None = None
         for place, commit in enumerate(commits):
             chord = commit.chord
-            asks = chord is not None and last.get(chord.group_uuid, place) == place
+            asks = chord is not None and last.get(chord.group_uuid) == place
             row = None if asks else _settled(commit, atomic)
             if row is None:
                 others.append(place)

@@ -14,6 +14,7 @@ from tests.unit.amqp.parsing import parse
 
 from gearmesh.transports.amqp.delivery_tags import AckTracker
 from gearmesh.transports.amqp.frames import (
+    Delivered,
     OutgoingMessage,
     Writer,
     ack,
@@ -85,7 +86,7 @@ def test_a_published_message_is_read_by_py_amqp(message: OutgoingMessage, frame_
 def test_a_delivery_is_read(tag: str, number: int, again: bool, exchange: str, key: str) -> None:
     short = [bytes((len(text.encode()),)) + text.encode() for text in (tag, exchange, key)]
     payload = b"\0\x3c\0\x3c" + short[0] + number.to_bytes(8, "big") + bytes((again,)) + short[1] + short[2]
-    assert read_deliver(payload) == (tag, number, again, exchange, key)
+    assert read_deliver(payload) == Delivered(tag, number, again, exchange, key)
 
 
 def test_names_have_255_bytes() -> None:

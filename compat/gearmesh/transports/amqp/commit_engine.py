@@ -179,6 +179,8 @@ class CommitEngine:
     def _copy_of(self, settle: Settle, held: Unacked, now: int) -> OutgoingMessage | None:
         """Make the copy that RabbitMQ must have before the delivery is acknowledged, so that no message is lost."""
         queue, how = settle.delivery.queue, settle.how
+        if how not in ("tail", "later", "park", "dead"):
+            return None
         came_with = held.properties.get("application_headers") or {}
         headers = {name: value for name, value in came_with.items() if name not in _DEATH_HEADERS}
         if how == "tail":
@@ -191,9 +193,7 @@ class CommitEngine:
             return self._returning_copy(held, queue, headers, (settle.at_ns - now) / 1e9)
         if how == "park":
             return self._parked_copy(settle, held, headers, now)
-        if how == "dead":
-            return self._dead_letter(held, queue, headers, settle.reason, now)
-        return None
+        return self._dead_letter(held, queue, headers, settle.reason, now)
 
     def _copy(self, held: Unacked, queue: str, headers: dict[str, Any]) -> OutgoingMessage:
         """Make a copy that goes straight into a queue, past all bindings."""

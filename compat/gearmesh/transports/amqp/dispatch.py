@@ -153,12 +153,11 @@ class Dispatcher:
     def _room(self) -> int:
         if not self.prefetch:
             return 1 << 30
-        waiting = sum(
-            len(subscription.waiting)
-            for subscription in self.subscriptions.values()
-            if not subscription.no_ack
-        )
-        return self.prefetch - (len(self._unacked.held) - waiting)
+        room = self.prefetch - len(self._unacked.held)
+        for subscription in self.subscriptions.values():
+            if not subscription.no_ack:
+                room += len(subscription.waiting)
+        return room
 
     def _begin(self) -> None:
         """Begin lost consumers again."""

@@ -169,7 +169,7 @@ class Writer:
         return b"".join(before), properties + FRAME_END
 
 
-class Delivered(NamedTuple):
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """Holds the fields of a basic.deliver frame, without the message."""
 
     consumer_tag: str

@@ -36,7 +36,7 @@ class Message(KombuMessage):  # type: ignore[misc]
 
     def __init__(self, channel: Any, fetched: FetchedMessage) -> None:
         # Every task comes this way, so set the base class' attributes without the work of its constructor.
-        delivered, properties, body, held = fetched
+        delivered, properties, body, held = fetched.delivered, fetched.properties, fetched.body, fetched.held
         self.channel = channel
         self.delivery = None if held is None else held.delivery
         self.delivery_tag = delivered.tag if held is None else held.delivery.id

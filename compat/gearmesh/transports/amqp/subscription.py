@@ -7,7 +7,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from gearmesh.interfaces.commit import Delivery
@@ -22,7 +24,7 @@ ADJUST_INTERVAL_S: Final = 0.05
 _MAX_CONSUMERS_PER_QUEUE: Final = 8
 
 
-class FetchedMessage(NamedTuple):
+class FetchedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message of RabbitMQ that no callback has got yet; ``held`` is None if it needs no acknowledgement."""
 
     delivered: Delivered

@@ -6,8 +6,9 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from gearmesh.interfaces.commit import Delivery
 from gearmesh.shared import SharedByName
@@ -27,8 +28,7 @@ def digest_of(id: int) -> int:
     return id & ((1 << _DIGEST_BITS) - 1)
 
 
-@dataclass(eq=False, slots=True)
-class Unacked:
+class Unacked(msgspec.Struct, eq=False):
     """Holds a delivery of RabbitMQ with its message and its delivery tag.
 
     ``tags`` is None while it is orphaned: its channel is gone, and RabbitMQ will deliver the message again.

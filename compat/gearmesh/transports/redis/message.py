@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
@@ -19,7 +20,7 @@ __all__ = ["SIGNATURE_START", "FetchedMessage", "Message", "target_queue", "to_i
 SIGNATURE_START = b'{"UUID"'
 
 
-class FetchedMessage(NamedTuple):
+class FetchedMessage(msgspec.Struct, frozen=True, gc=False):
     """A message in this process that no callback has got yet."""
 
     body: bytes
@@ -51,7 +52,7 @@ class Message(virtual.Message):  # type: ignore[misc]
             self.delivery = None
             super().__init__(payload, channel=channel, **kwargs)
             return
-        body, delivery = payload
+        body, delivery = payload.body, payload.delivery
         envelope = None if body.startswith(SIGNATURE_START) else _envelope(body)
         if envelope is not None:
             envelope["properties"]["delivery_tag"] = delivery.id
