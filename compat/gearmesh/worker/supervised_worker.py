@@ -189,7 +189,7 @@ def _worker_of(
     gc.collect()
     gc.disable()  # while the transport is imported
     counts = options.counts or is_controlled(app.config) or keeps_history(app.config)
-    tally = Tally() if counts else None
+    tally = Tally(metrics=options.counts) if counts else None
     worker = Worker(
         app,
         options.queues,
