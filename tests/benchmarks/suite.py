@@ -62,7 +62,10 @@ class Suite:
             if importlib.util.find_spec(package) is None:
                 report(f"{package} is not installed", "left out")
                 continue
-            found += Contender.of(module, self.url, self.tasks)
+            try:
+                found += Contender.of(module, self.url, self.tasks)
+            except ImportError as exc:  # its packages do not fit each other
+                report(f"{package}: {exc}"[:58], "left out")
         if peer := os.environ.get("GEARMESH_PEER"):
             found.append(Machinery(MACHINERY, peer, self.url, self.tasks))
         else:
