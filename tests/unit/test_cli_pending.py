@@ -138,7 +138,7 @@ def test_a_stopped_worker_process_is_found_though_its_supervisor_lives(
 ) -> None:
     """The supervisor sends no heartbeats for it, so its lease ends as that of a dead process.
 
-    The reason is told from two fifths of the lease until its end. A busy machine would miss a shorter time than this.
+    The command gives the reason from two fifths of the lease until its end. A busy machine missed 1.8 s.
     """
     (tmp_path / "shop.py").write_text(
         "from gearmesh import App\napp = App(lease=12.0)\n@app.task\ndef pack() -> None: ...\n"

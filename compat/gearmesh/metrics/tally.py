@@ -24,7 +24,7 @@ class Tally(TaskObserver):
     All names in it are those of registered tasks and of queues that the worker reads.
 
     Args:
-        metrics: False: nobody reads metrics. Every task passes here, so it then leaves out redeliveries and the
+        metrics: False: no program reads metrics. Every task passes here, so it then leaves out redeliveries and the
             histograms of tasks and queues, but for the sum of the seconds that tasks ran.
     """
 
