@@ -36,8 +36,8 @@ log = logging.getLogger("gearmesh.worker")
 SHOW_STATE_AFTER_S = 0.05
 #: Seconds before another attempt to get a chord trigger that another worker holds.
 BUSY_RETRY_DELAY_S = 0.003
-#: The largest number of Commits in one flush. Redis carries out one call at a time. A fetch would wait for a larger
-#: flush so long that the tasks run out.
+#: The largest number of Commits in one flush. Redis carries out one call at a time. While it carries out a larger
+#: flush, a fetch waits, and the worker runs out of tasks.
 MAX_FLUSH_COMMITS = 256
 #: The largest number of Commits in one flush that show the states of long tasks.
 MAX_FLUSH_SHOWN_STATES = MAX_FLUSH_COMMITS // 2

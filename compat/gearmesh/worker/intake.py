@@ -185,7 +185,7 @@ class Intake:
         self._channel = channel
         self._committer.retry_now()
         taking = True
-        with QueueConsumer(channel, self._receive) as consumer:
+        with QueueConsumer(channel, self._receive, connection.connection_errors) as consumer:
             consumer.begin(self._active)
             if not self.ready.is_set():
                 log.info("consuming from %s", ", ".join(self._queues))

@@ -12,7 +12,10 @@ __all__ = ["QueueConsumer"]
 
 
 class QueueConsumer:
-    """Begins and ends the consumers of a channel; as a context manager, it ends all of them.
+    """Begins and ends the consumers of a channel.
+
+    As a context manager, it ends all of them, and suppresses the errors of that. After a connection error it does
+    not try, because it would wait for a server that does not answer.
 
     The callback gets messages that may have no more than ``body`` and ``delivery`` (see
     :class:`gearmesh.interfaces.transport.Channel`), straight from the channel. Every task passes here, and kombu's
@@ -21,11 +24,18 @@ class QueueConsumer:
     Args:
         channel: the channel.
         callback: gets each message.
+        connection_errors: the exceptions of the channel's connection.
     """
 
-    def __init__(self, channel: Any, callback: Callable[[Any], object]) -> None:
+    def __init__(
+        self,
+        channel: Any,
+        callback: Callable[[Any], object],
+        connection_errors: tuple[type[BaseException], ...],
+    ) -> None:
         self._channel = channel
         self._callback = callback
+        self._connection_errors = connection_errors
         self._numbers = count(1)
         #: queue -> the tag of its consumer
         self._tags: dict[str, str] = {}
@@ -52,8 +62,6 @@ class QueueConsumer:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if exc is None:
-            self.end()
-        else:  # the exception says more than the errors of a broken connection
+        if not isinstance(exc, self._connection_errors):
             with contextlib.suppress(Exception):
                 self.end()

@@ -284,9 +284,8 @@ class Inspector:
             look = Look(queue, self.link.open_channel, min(MAX_CHANNELS, self.link.channel_max // 2))
             try:
                 if self.link.declarer.count(queue):
-                    for message in islice(
-                        look, limit
-                    ):  # the count leaves out messages that are being put back
+                    # There may be more: the count leaves out messages that are being put back.
+                    for message in islice(look, limit):
                         message.body = body_of(message)
                     if not look.taken and queue.startswith(PREFIX):
                         _pass_on_expired(look.channels[-1], queue)

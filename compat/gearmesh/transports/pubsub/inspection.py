@@ -120,8 +120,8 @@ class Inspector:
             for some in self._pulled(subscription, None, kept):
                 older = [received for received in some if _published_at(received.message) <= until]
                 now = [received for received in older if not _delayed(received)]
-                deleted = {id(received) for received in now}
-                kept += [received for received in some if id(received) not in deleted]
+                newer = [received for received in some if _published_at(received.message) > until]
+                kept += newer + [received for received in older if _delayed(received)]
                 for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in now]):
                     call.result()
                 count += len(now)
