@@ -33,6 +33,8 @@ CONTENDERS = {
 }
 #: Round trips on an idle worker in a round.
 TRIPS = 300
+#: Seconds between two looks at the queue. Each look takes time of Redis and of a processor from the worker.
+LOOK_INTERVAL_S = 0.02
 #: Seconds after which a contender that gets nowhere is given up.
 PATIENCE_S = 120
 
@@ -151,7 +153,7 @@ class Contender:
             if began is not None and left <= self._tasks * 0.1:
                 return (began[1] - left) / (now - began[0])
             before = now, left
-            time.sleep(0.005)
+            time.sleep(LOOK_INTERVAL_S)
         raise Broken(f"its worker did not work off {self._tasks} tasks in {PATIENCE_S} s")
 
     def _until(self, done: Any) -> None:

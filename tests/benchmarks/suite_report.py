@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -113,13 +112,13 @@ class Figures:
         found = [self.median(name) for name in names]
         return None if None in found else sum(value for value in found if value is not None)
 
-    def first(self, suffix: str) -> Callable[[str], float | None]:
-        """Return a function that tells a contender's place by the figure with this end, the largest first; Go aside."""
-        rates = {
-            name[: -len(suffix)]: self.median(name) or 0 for name in self.values if name.endswith(suffix)
-        }
-        order = sorted(rates, key=lambda name: -rates[name])
-        return lambda name: float(order.index(name) + 1) if name in order else None
+    def place(self, contender: str, figure: str, *, without: str) -> float | None:
+        """Return a contender's place by a figure, the largest first, among all contenders but one; None: the run has
+        not measured it."""
+        names = [name for name in self.values if name.endswith(f": {figure}")]
+        rates = [self.median(name) or 0 for name in names if name != f"{without}: {figure}"]
+        own = self.median(f"{contender}: {figure}")
+        return None if own is None else 1.0 + sum(rate > own for rate in rates)
 
 
 class Target(NamedTuple):
