@@ -318,5 +318,6 @@ def versions() -> str:
             continue
     server = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=False).stdout
     if "v=" in server:
-        found.insert(1, f"Redis {server.partition('v=')[2].split()[0]}")
+        version, allocator = (server.partition(f"{name}=")[2].split()[0] for name in ("v", "malloc"))
+        found.insert(1, f"Redis {version} with {allocator}")
     return ", ".join(found)
