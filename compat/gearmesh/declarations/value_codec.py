@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections.abc
 import typing
 from collections.abc import Callable
-from functools import partial
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -160,33 +159,7 @@ def results_of(annotation: Any) -> tuple[ValueCodec, ...] | None:
 def _slot(go: str, shown: str) -> ValueCodec:
     # Go: []byte and []uint8 are one type.
     same = wire.BYTES if go in wire.BYTES else frozenset((go,))
-    if go in wire.INTEGERS:
-        return ValueCodec(go, same, _integer_reader(go), _integer_writer(go), shown=shown)
-    return ValueCodec(go, same, partial(wire.load, go), partial(wire.dump, go), shown=shown)
-
-
-def _integer_reader(go: str) -> Callable[[msgspec.Raw], int]:
-    most = wire.INTEGERS[go][1]
-
-    def read(raw: msgspec.Raw) -> int:
-        text = bytes(raw)
-        if len(text) < 19 and text.isdigit() and (number := int(text)) <= most:
-            return number
-        loaded: int = wire.load(go, raw)
-        return loaded
-
-    return read
-
-
-def _integer_writer(go: str) -> Callable[[Any], msgspec.Raw]:
-    low, high = wire.INTEGERS[go]
-
-    def write(value: Any) -> msgspec.Raw:
-        if type(value) is int and low <= value <= high:
-            return msgspec.Raw(b"%d" % value)
-        return wire.dump(go, value)
-
-    return write
+    return ValueCodec(go, same, wire.reader(go), wire.writer(go), shown=shown)
 
 
 def _list_slot(bare: Any, shown: str) -> ValueCodec:

@@ -7,11 +7,12 @@ refuses to send such values. Source: recording ``argument_types.jsonl``.
 from __future__ import annotations
 
 import binascii
-import math
 import numbers
 import operator
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 from typing import Any, NoReturn
 
 import msgspec
@@ -21,7 +22,7 @@ from gearmesh.wire.gojson.floats import float32_text, float64_text, to_float32
 from gearmesh.wire.gojson.write import escape_html
 from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
 
-__all__ = ["dump"]
+__all__ = ["dump", "writer"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,6 +52,39 @@ def dump(type: str, value: Any) -> msgspec.Raw:
         raise LocalProtocolError(f"{reprlib.repr(value)} is not {type}: {error}") from None
 
 
+def writer(type: str) -> Callable[[Any], msgspec.Raw]:
+    """Return a function that does as :func:`dump` for one type, and takes less time for an ordinary scalar."""
+    if type in INTEGERS:
+        low, high = INTEGERS[type]
+
+        def write_integer(value: Any) -> msgspec.Raw:
+            if value.__class__ is int and low <= value <= high:
+                return msgspec.Raw(_encode(value))
+            return dump(type, value)
+
+        return write_integer
+    if type == "string":
+
+        def write_text(value: Any) -> msgspec.Raw:
+            if value.__class__ is not str:
+                return dump(type, value)
+            try:
+                return msgspec.Raw(escape_html(_encode(value)))
+            except UnicodeEncodeError:
+                return dump(type, value)
+
+        return write_text
+    if type == "float64":
+
+        def write_float(value: Any) -> msgspec.Raw:
+            if value.__class__ is float and isfinite(value):
+                return msgspec.Raw(float64_text(value).encode())
+            return dump(type, value)
+
+        return write_float
+    return partial(dump, type)
+
+
 def _slice(type: str, value: Sequence[Any]) -> bytes:
     of = element(type)
     if type in BYTES:
@@ -67,7 +101,7 @@ def _uniform(of: str, value: Sequence[Any]) -> bytes | None:
         if classes == {int} and low <= min(value) and max(value) <= high:
             return _encode(value)
     elif of == "float64":
-        if classes == {float} and all(map(math.isfinite, value)):
+        if classes == {float} and all(map(isfinite, value)):
             text = repr(list(value))
             if "e" not in text:  # without exponents, Python's notation is Go's, but for a .0 at the end
                 return text.replace(" ", "").replace(".0,", ",").replace(".0]", "]").encode()
@@ -116,7 +150,7 @@ def _float(of: str, value: Any) -> str:
         _refuse(of, value)
     try:
         number = float(value)
-        if not math.isfinite(number):
+        if not isfinite(number):
             _refuse(of, value, ": JSON has no such number")
         if number != value:
             _refuse(of, value, ": no float64 is exactly this")

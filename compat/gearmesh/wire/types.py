@@ -6,8 +6,8 @@ import reprlib
 from typing import Any
 
 from gearmesh.errors import LocalProtocolError
-from gearmesh.wire.dumping import dump
-from gearmesh.wire.loading import load
+from gearmesh.wire.dumping import dump, writer
+from gearmesh.wire.loading import load, reader
 from gearmesh.wire.signature import Arg, Signature
 from gearmesh.wire.state import TaskResult
 from gearmesh.wire.typenames import BYTES, INTEGERS, TYPES, element, is_slice
@@ -23,7 +23,9 @@ __all__ = [
     "is_slice",
     "load",
     "load_args",
+    "reader",
     "result",
+    "writer",
 ]
 
 

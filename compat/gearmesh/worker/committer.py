@@ -161,8 +161,8 @@ class Committer:
         self._idle.clear()
         items, self._busy = self._busy, []
         take = self._items.popleft
-        while self._items and len(items) < MAX_FLUSH_COMMITS:
-            items.append(take())
+        # Other threads only add items, so these are there.
+        items += [take() for _ in range(min(len(self._items), MAX_FLUSH_COMMITS - len(items)))]
         if self._items:
             self._news.set()
         now = time.monotonic()

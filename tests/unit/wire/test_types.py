@@ -68,6 +68,44 @@ def test_loading_is_refused_or_repeatable(name: str, text: bytes) -> None:
     assert types.load(name, types.dump(name, value)) == value
 
 
+NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
+
+
+@given(
+    st.sampled_from(sorted({"bool", "string", "float64", *types.INTEGERS})),
+    st.one_of(
+        NUMBERS.map(str.encode),
+        st.integers(-(2**65), 2**65).map(lambda n: b"%d" % n),
+        TEXT.map(msgspec.json.encode),
+        st.binary(max_size=20).map(lambda octets: b'"%b"' % octets),
+        st.sampled_from([b"null", b"true", b"false", b"[]", b"{}", b'"\\ud800"', b'"\\ud83d\\ude00"']),
+    ),
+)
+@example("uint8", b"-0")
+@example("int64", b"-0")
+@example("float64", b"-0")
+@example("float64", b"-0.0e5")
+@example("float64", b"-1e-999")
+@example("float64", b"1e999")
+@example("float64", b"12345678901234567890123")
+@example("uint64", b"18446744073709551615")
+@example("int64", b"1.0")
+def test_quick_scalars_are_the_exact_ones(name: str, text: bytes) -> None:
+    try:
+        raw = msgspec.Raw(canonical(text))
+    except RemoteProtocolError:
+        return
+    try:
+        exact = repr(loading._exactly(name, raw))  # tells -0.0 from 0.0
+    except RemoteProtocolError as refused:
+        exact = f"refused: {refused}"
+    try:
+        quick = repr(types.load(name, raw))
+    except RemoteProtocolError as refused:
+        quick = f"refused: {refused}"
+    assert quick == exact
+
+
 @given(st.lists(st.one_of(st.integers(), FLOATS, st.booleans(), st.none(), TEXT, st.just([1])), min_size=1))
 def test_lists_are_read_as_their_elements_are(values: list[Any]) -> None:
     raw = msgspec.Raw(msgspec.json.encode(values))
@@ -248,6 +286,25 @@ def test_quick_base64_takes_nothing_that_the_exact_one_refuses(text: str) -> Non
     except msgspec.MsgspecError:
         return
     assert loading._unbase64(text.encode()) == quick
+
+
+@given(
+    st.sampled_from(["string", "float64", "bool", "int64", "uint8"]),
+    st.one_of(st.text(), st.floats(), st.integers(-300, 300), st.integers(), st.booleans(), st.none()),
+)
+@example("string", "<a & b>\u2028\u2029\ud800")
+@example("string", Name("text"))
+@example("int64", Color.RED)
+def test_a_writer_writes_as_dump_does(name: str, value: Any) -> None:
+    try:
+        expected = bytes(types.dump(name, value)).decode()
+    except LocalProtocolError as refused:
+        expected = f"refused: {refused}"
+    try:
+        written = bytes(types.writer(name)(value)).decode()
+    except LocalProtocolError as refused:
+        written = f"refused: {refused}"
+    assert written == expected
 
 
 @given(st.lists(FLOATS))
