@@ -17,6 +17,7 @@ from tests.shown import shown
 
 from gearmesh.errors import LocalProtocolError, RemoteProtocolError
 from gearmesh.wire import loading, types
+from gearmesh.wire.gojson import floats
 from gearmesh.wire.gojson.canonical import canonical
 from gearmesh.wire.gojson.floats import float32_text, float64_text, to_float32
 from gearmesh.wire.signature import Arg, Signature
@@ -139,6 +140,21 @@ def test_float32_text_is_shortest(value: float) -> None:
     if len(digits) > 1:
         shorter = f"{abs(value):.{len(digits) - 2}e}"
         assert abs(float(shorter)) > 3.4028235e38 or to_float32(float(shorter)) != abs(value)
+
+
+@given(
+    st.one_of(
+        FLOATS32, st.floats(-1000, 1000, width=32), st.integers(-(10**6), 10**6).map(lambda n: n / 1000)
+    )
+)
+@example(2.0**-126)
+@example(2.0**-127)
+@example(16777216.0)
+def test_quick_float32_text_is_the_exact_one(number: float) -> None:
+    value = to_float32(number)
+    size = abs(value)
+    if size:
+        assert float(float32_text(size)) == floats._shortest32(size)
 
 
 @given(st.integers(-126, 127))

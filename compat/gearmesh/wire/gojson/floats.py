@@ -22,6 +22,17 @@ def float32_text(value: float) -> str:
     if not value:
         return "-0" if str(value)[0] == "-" else "0"
     size = abs(value)
+    # A float32 tells apart all numbers of six digits unless it is subnormal. So if one of them rounds to it, no other
+    # number of up to six digits does.
+    short = float(f"{size:.6g}")
+    shortest = repr(short if size >= _LEAST_NORMAL32 and to_float32(short) == size else _shortest32(size))
+    if value < 0:
+        shortest = "-" + shortest
+    return _arrange(shortest, small=size < _SMALL32, large=size >= _LARGE32)
+
+
+def _shortest32(size: float) -> float:
+    """Return the number with the fewest digits that rounds to a positive float32, and of these the nearest."""
     bits = _bits(size)
     # The numbers that round to this one reach half way to each neighbour, including both ends if it is even.
     exact = Fraction(size)
@@ -44,10 +55,7 @@ def float32_text(value: float) -> str:
                 whole = int(mantissa.replace(".", "")) + 1
                 text = f"{whole}e{int(exponent) - digits}"
                 break
-    shortest = repr(float(text))
-    if value < 0:
-        shortest = "-" + shortest
-    return _arrange(shortest, small=size < _SMALL32, large=size >= _LARGE32)
+    return float(text)
 
 
 def to_float32(value: float) -> float:
@@ -63,6 +71,7 @@ def _from_bits(bits: int) -> float:
     return float(struct.unpack("<f", struct.pack("<I", bits))[0])
 
 
+_LEAST_NORMAL32 = 2.0**-126
 # Go: compares a float32 with these limits of the plain notation as float32.
 _SMALL32 = to_float32(1e-6)
 _LARGE32 = to_float32(1e21)
