@@ -140,7 +140,7 @@ def test_celery_s_own_failures_keep_their_type(place: Place) -> None:
     assert "ValueError" in result.traceback
 
 
-def test_celery_retries_what_go_called(place: Place) -> None:
+def test_celery_retries_a_task_that_go_called(place: Place) -> None:
     answer = place.ask(Op="call", Sig=sig("flaky", i64(2)), TimeoutMs=60_000)
     assert answer["Results"] == [2]
 

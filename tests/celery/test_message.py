@@ -113,7 +113,7 @@ def test_a_message_of_celery_survives_the_wire_unchanged(message: TaskMessage) -
 
 @law
 @given(messages(), st.sampled_from(["json", "msgpack"]))
-def test_the_content_that_celery_reads_is_what_was_sent(message: TaskMessage, content: Any) -> None:
+def test_celery_reads_the_message_that_was_sent(message: TaskMessage, content: Any) -> None:
     try:
         msgspec.msgpack.encode([message.args, message.kwargs, message.embed])
     except (OverflowError, UnicodeEncodeError):

@@ -148,7 +148,7 @@ def test_an_ipv6_address_keeps_its_brackets(broker: str) -> None:
 SEVERAL = "redis://h1:26379,h2:26379/0"
 
 
-def test_several_hosts_are_refused_with_what_works() -> None:
+def test_several_hosts_are_refused_with_advice_to_name_one() -> None:
     said = "has several hosts .h1:26379,h2:26379., expected one: .* neither sentinels nor a cluster"
     with pytest.raises(ConfigError, match=f"^broker {said}"):
         configure(app_of(), broker=SEVERAL, backend=URL)

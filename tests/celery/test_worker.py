@@ -140,7 +140,7 @@ def test_a_signature_names_its_queue_and_types(place: Place) -> None:
     assert list(json.loads(body)["Headers"]) == ["celery"]
 
 
-def test_stopping_puts_back_what_was_not_begun(redis_url: str) -> None:
+def test_a_stopping_worker_puts_back_unstarted_tasks(redis_url: str) -> None:
     app = make_app(redis_url)
     results = [app.send_task("nap", (1.0,)) for _ in range(6)]
     with CeleryProcess("worker", "-P", "threads", "-c", "1", "-l", "info", broker=redis_url) as worker:

@@ -157,13 +157,15 @@ def test_missing_queues_among_others(backend: AMQPBackend) -> None:
 # --- beside Go's callers --------------------------------------------------------------------------
 
 
-def test_go_reads_what_we_write(backend: AMQPBackend, go: GoSide) -> None:
+def test_go_reads_the_states_that_python_writes(backend: AMQPBackend, go: GoSide) -> None:
     states = [make_state("task_1"), make_state("task_1", STARTED), make_state("task_1", SUCCESS, Results=())]
     backend.write(states)
     assert [go.poll("task_1") for _ in range(4)] == [*states, None]
 
 
-def test_we_read_what_go_writes_and_leave_it(backend: AMQPBackend, go: GoSide, open_amqp: Open) -> None:
+def test_python_reads_go_s_final_state_and_leaves_it_in_place(
+    backend: AMQPBackend, go: GoSide, open_amqp: Open
+) -> None:
     done = make_state("task_1", SUCCESS, Results=(an_int(3),))
     for state in (make_state("task_1"), make_state("task_1", RECEIVED), make_state("task_1", STARTED), done):
         go.set(state)

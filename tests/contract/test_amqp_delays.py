@@ -211,7 +211,7 @@ def test_delay_queues_that_were_deleted_are_declared_again(bench: Bench) -> None
 # -- a RabbitMQ without such queues
 
 
-def test_where_quorum_queues_are_refused_classic_ones_keep_what_is_delayed_or_parked(
+def test_classic_queues_delay_and_park_messages_where_quorum_queues_are_refused(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(topology.REPUBLISHES_WITH_CONFIRMS, "x-queue-type", "unknown")

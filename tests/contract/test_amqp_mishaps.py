@@ -458,7 +458,7 @@ def test_a_batch_over_a_broken_connection(amqp_url: str, make_proxy: Callable[..
     assert max(Counter(n for n, again in found(amqp_url) if not again).values()) == 1
 
 
-def test_two_queues_share_what_one_worker_may_hold(amqp_url: str) -> None:
+def test_two_queues_share_the_prefetch_count_of_one_worker(amqp_url: str) -> None:
     """Messages beyond that go back soon, and others get them."""
     with open_connection(amqp_url) as connection, open_connection(amqp_url) as other:
         greedy = Tap(connection, ("a", "b"), 1)

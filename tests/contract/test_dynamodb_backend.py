@@ -116,7 +116,7 @@ class TestDynamoDBBackend(BackendContract):
             "CreatedAt": {"S": CREATED},
         }
 
-    def test_batches_keep_name_and_time_and_make_what_is_missing(self, backend: Backend, uuid: str) -> None:
+    def test_batches_keep_name_and_time_and_make_missing_items(self, backend: Backend, uuid: str) -> None:
         """A batch changes existing items. It makes a missing one, unless the write must spare final states."""
         known, unknown, ended = ([f"{uuid}_{kind}_{n}" for n in range(30)] for kind in "kue")
         backend.write([make_state(each) for each in (*known, *ended)])

@@ -267,7 +267,9 @@ class TestMongoBackend(BackendContract):
         assert state is not None
         assert state.Error == "bad \ufffd\ufffd"
 
-    def test_go_s_updates_leave_what_is_ours(self, backend: Backend, database: Database, uuid: str) -> None:
+    def test_go_s_updates_keep_the_fields_that_python_wrote(
+        self, backend: Backend, database: Database, uuid: str
+    ) -> None:
         """Go's worker on our PENDING: v1 says nothing of delete_at, so ours stays."""
         backend.write([make_state(uuid)])
         for change in ({"state": STARTED}, {"state": SUCCESS, "results": []}):

@@ -713,7 +713,7 @@ class TestNames(Mishaps):
         tap(lease=60.0).verbs.reap([queue])
         assert [m.delivery.crash_count for m in tap(queue, prefetch=2).take(2)] == [None, 1]
 
-    def test_a_sign_of_life_makes_what_was_watched_void(
+    def test_after_a_heartbeat_a_reaper_watches_a_whole_lease_again(
         self, tap: OpenTap, client: redis.Redis, queue: str
     ) -> None:
         tap().publish(queue, b"x")

@@ -144,7 +144,7 @@ def acl_place(acl_server: RedisServer) -> Iterator[Place]:
 class TestACLTransport(SettlementContract, EnlistmentContract, InspectionContract):
     test_a_wait_is_ended = DeliveryContract.test_a_message_published_during_a_wait_comes_at_once
     test_not_before_its_time = DelayContract.test_not_before_its_time
-    test_a_silent_consumer = LeaseContract.test_a_silent_consumer_loses_what_it_held
+    test_a_silent_consumer = LeaseContract.test_a_silent_consumer_loses_its_deliveries
     test_recover = LeaseContract.test_recover_puts_back_in_order
 
     @pytest.fixture

@@ -165,7 +165,7 @@ def test_a_worker_and_its_retries(app: App, broker: Broker) -> None:
     assert not [name for name in names if name.startswith("delay.")], "and in none of Go's kind, which expire"
 
 
-def test_a_chord_leaves_what_gos_leaves(app: App, broker: Broker) -> None:
+def test_a_chord_leaves_the_same_queues_as_go_s(app: App, broker: Broker) -> None:
     """But for the mark that keeps everybody from a second callback, which Go looks for and never sets."""
     with working(app):
         add = app.tasks["add"]

@@ -103,7 +103,7 @@ def test_all_rows_for_sqs_are_in_the_table() -> None:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("side", ["go", "python"])
-def test_go_reads_what_python_makes_for_it(
+def test_go_reads_the_results_that_python_stores(
     start_peer: StartPeer, fresh_url: Callable[[], str], side: Side
 ) -> None:
     """Values that Go can't read back where a Go worker has stored them."""

@@ -183,7 +183,7 @@ documents = st.one_of(
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(st.tuples(st.sampled_from([b"S", b"T", b"G"]), documents), min_size=1, max_size=40))
-def test_go_and_python_agree_about_what_hypothesis_makes(
+def test_go_and_python_agree_about_generated_documents(
     oracle: Oracle, batch: list[tuple[bytes, bytes]]
 ) -> None:
     cases = [Case(verb, data) for verb, data in batch]
@@ -252,7 +252,7 @@ def test_the_oracle_writes_mongodbs_values_as_machinery_did() -> None:
 
 
 @pytest.mark.usefixtures("stores")
-def test_go_and_python_agree_about_what_mongodb_and_dynamodb_keep(note: Callable[[str, str], None]) -> None:
+def test_go_and_python_agree_about_values_in_mongodb_and_dynamodb(note: Callable[[str, str], None]) -> None:
     with Oracle(folder="stores") as oracle:
         report = fuzz_stored(oracle, SEED, CI_STORED_CASES, until=3)
     note("fuzz, MongoDB and DynamoDB", f"seed {SEED}: {report}")

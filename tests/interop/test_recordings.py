@@ -107,7 +107,7 @@ def named(values: dict[str, str], names: Names) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
-def test_worker_writes_what_go_wrote(recording: Recording, url: str, store: redis.Redis) -> None:
+def test_the_worker_makes_the_same_writes_as_go(recording: Recording, url: str, store: redis.Redis) -> None:
     recording = with_time_to_delay(recording)
     push(store, recording.client)
     needed = sum(write.required for write in recording.worker)
@@ -252,7 +252,7 @@ def ask(url: str) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda recording: recording.name)
-def test_client_writes_what_go_wrote(
+def test_the_client_makes_the_same_writes_as_go(
     recording: Recording, url: str, store: redis.Redis, ask: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     with Monitor(url) as monitor:

@@ -112,7 +112,7 @@ def test_both_sides_find_a_key_on_the_same_server(
 
 
 @pytest.mark.peer
-def test_go_reads_what_python_makes_for_it(
+def test_go_reads_the_results_that_python_stores(
     mongodb_server: MongoServer, start_peer: StartPeer, fresh_url: Callable[[], str]
 ) -> None:
     """Values that Go can't read back when a Go worker has stored them."""

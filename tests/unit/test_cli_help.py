@@ -64,7 +64,7 @@ def test_help_of_each_command(words: str) -> None:
         assert {"-l", "--loglevel"} <= names
 
 
-def test_dev_takes_what_worker_takes() -> None:
+def test_dev_takes_the_options_of_worker() -> None:
     def options(name: str) -> set[str]:
         return {option for param in ALL[name].params for option in param.opts}
 

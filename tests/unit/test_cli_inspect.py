@@ -180,7 +180,7 @@ def test_purge_asks(url: str) -> None:
     assert (counts(url)["pending"], counts(url)["dead"]) == (2, 1)
 
 
-def test_purge_only_what_waits(url: str) -> None:
+def test_purge_deletes_only_pending_messages(url: str) -> None:
     result = call("purge", "machinery_tasks", "--broker", url, input="y\n")
     assert result.stdout == "deleted from machinery_tasks: 2 pending\n"
     assert (counts(url)["pending"], counts(url)["dead"], counts(url, "other")["pending"]) == (0, 1, 1)

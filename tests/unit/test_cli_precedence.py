@@ -92,7 +92,7 @@ def test_a_typed_server_wins(servers: tuple[str, str], tmp_path: Path, command: 
     assert "127.0.0.1:1/" in without.stdout + without.stderr
 
 
-def test_the_origin_of_what_was_typed(servers: tuple[str, str], tmp_path: Path) -> None:
+def test_the_origin_of_a_typed_value_is_the_command_line(servers: tuple[str, str], tmp_path: Path) -> None:
     _, typed = servers
     done = run(tmp_path, "config", "show", "--json", "-A", "shop", "--broker", typed)
     origins = {row["setting"]: row["origin"] for row in json.loads(done.stdout)}
@@ -237,7 +237,7 @@ def test_a_task_may_look_like_an_app(inside: Callable[..., Result]) -> None:
 
 
 @pytest.mark.parametrize("setting", ["broker", "backend", "queue"])
-def test_config_show_has_what_was_typed(inside: Callable[..., Result], setting: str) -> None:
+def test_config_show_has_the_typed_value(inside: Callable[..., Result], setting: str) -> None:
     value = "typed" if setting == "queue" else "memory://typed"
     env = {"BROKER": "memory://env", "RESULT_BACKEND": "memory://env", "DEFAULT_QUEUE": "env"}
     path = "default_queue" if setting == "queue" else setting

@@ -69,7 +69,7 @@ def test_all_is_well(used: str, redis_url: str) -> None:
     assert found(findings, "ok", "backend redis://") == ["answers"]
 
 
-def test_people_are_told_what_to_do(used: str) -> None:
+def test_the_doctor_prints_a_problem_and_its_remedy(used: str) -> None:
     with channel(used) as go:
         go.queue_declare("machinery_task", durable=True, auto_delete=False)
         go.queue_bind("machinery_task", "machinery_exchange", "machinery_task")

@@ -118,7 +118,7 @@ def test_the_glossary_has_the_words_that_users_meet() -> None:
     assert (states | columns | words) - set(terms()) == set()
 
 
-def test_each_class_says_what_it_does() -> None:
+def test_each_class_has_a_sentence_of_its_own() -> None:
     rows = list(run_path(str(ROOT / "scripts" / "class_list.py"))["classes"]())
     assert len(rows) > 500
     count = Counter(row.sentence for row in rows)

@@ -69,7 +69,7 @@ def test_a_line_that_was_not_finished_is_left_out(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 6)), max_size=40))
-def test_it_says_what_the_record_says(steps: list[tuple[bool, int]]) -> None:
+def test_the_journal_holds_the_same_deliveries_as_the_record(steps: list[tuple[bool, int]]) -> None:
     record = PubSubUnackedDeliveries("me")
     record.journal = journal_of("me")
     journal_of("me").close()

@@ -28,7 +28,9 @@ def test_it_forwards_much(redis_server: RedisServer, redis_url: str, make_proxy:
         assert proxy.connections == 1
 
 
-def test_cut_ends_what_is_open_and_takes_new(redis_server: RedisServer, make_proxy: MakeProxy) -> None:
+def test_cut_ends_open_connections_and_takes_new_ones(
+    redis_server: RedisServer, make_proxy: MakeProxy
+) -> None:
     proxy = make_proxy(redis_server.port)
     with client(proxy.port) as db:
         assert db.ping()

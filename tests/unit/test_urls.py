@@ -387,7 +387,7 @@ def test_a_unix_socket_refuses_sentinel_and_cluster_settings(
         ("amqp://[::1]:7/", AMQPTarget("::1", 7)),
     ],
 )
-def test_amqp_urls_mean_what_go_reads(url: str, target: AMQPTarget) -> None:
+def test_amqp_urls_mean_the_same_as_in_go(url: str, target: AMQPTarget) -> None:
     for role in ("broker", "backend"):
         assert parse(url, role) == target  # type: ignore[arg-type]
     assert "guest" not in repr(target)

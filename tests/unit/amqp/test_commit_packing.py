@@ -303,7 +303,7 @@ def test_messages_of_a_redelivered_task_are_marked(
     assert item.headers == ({"x-gearmesh-again": 1} if marked else None)
 
 
-def test_a_repeated_commit_marks_what_it_publishes(engine: Engine, broker: Broker) -> None:
+def test_a_repeated_commit_marks_the_messages_it_publishes(engine: Engine, broker: Broker) -> None:
     sig = encode(Signature(UUID="u", Name="n", Headers={"a": msgspec.Raw(b'"b"')}))
     engine.commit([Commit(publishes=(Publish("mail", sig),))], again=True)
     engine.commit(
@@ -470,9 +470,7 @@ def test_a_delivery_whose_time_has_come_goes_straight_to_the_tail(engine: Engine
     assert broker.published == [OutgoingMessage("", "jobs", b"body", {})]
 
 
-def test_a_wait_beyond_what_rabbitmq_takes_is_cut_and_the_message_waits_once_more(
-    engine: Engine, broker: Broker
-) -> None:
+def test_a_wait_beyond_rabbitmq_s_limit_is_cut_below_it(engine: Engine, broker: Broker) -> None:
     engine.commit([settle(engine.deliver(), "later", at_ns=NOW + 10**9 * SECOND)])
     (item,) = broker.published
     assert item.queue is not None
@@ -645,7 +643,7 @@ def test_a_repeated_commit_finds_its_delivery_gone_whatever_its_token(engine: En
     assert len(broker.settlements) == 1
 
 
-def test_kombus_own_ack_and_reject_settle_what_is_held(engine: Engine, broker: Broker) -> None:
+def test_kombus_own_ack_and_reject_settle_held_deliveries(engine: Engine, broker: Broker) -> None:
     first, second = engine.deliver(), engine.deliver()
     engine.settle_one(first.delivery.id, "ack")
     engine.settle_one(second.delivery.id, "head")

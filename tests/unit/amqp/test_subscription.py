@@ -211,7 +211,7 @@ def test_a_consumer_that_rabbitmq_cancelled_is_begun_again(consumers: Consumers)
     assert consumers.cancelled == []
 
 
-def test_a_cancelled_subscription_keeps_count_of_what_is_unacked(consumers: Consumers) -> None:
+def test_a_cancelled_subscription_counts_its_unacked_deliveries(consumers: Consumers) -> None:
     subscription = subscribe(consumers)
     subscription.adjust(5)
     consumers.push(subscription, 2)

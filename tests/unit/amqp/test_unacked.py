@@ -78,7 +78,7 @@ def test_a_redelivery_of_the_same_bytes_takes_the_place_of_the_lost_delivery() -
     assert unacked.reclaim(b"a", again, 7, "t.3") is None, "the next one is another message"
 
 
-def test_a_redelivery_is_no_match_for_what_still_has_its_channel() -> None:
+def test_a_delivery_whose_channel_is_open_is_not_reclaimed() -> None:
     unacked = AMQPUnackedDeliveries("me")
     hold(unacked, b"a", channel())
     assert unacked.reclaim(b"a", channel(), 2, "t.2") is None

@@ -47,7 +47,7 @@ def test_two_functions_of_one_name(app: App) -> None:
     assert app.task(name="x")(one.fn).fn is one.fn  # type: ignore[type-var]
 
 
-def test_the_short_way_writes_what_the_long_one_writes(app: App, sent: Sent) -> None:
+def test_delay_and_apply_async_send_the_same_message(app: App, sent: Sent) -> None:
     @app.task(name="<é&>")
     def mix(a: int, b: str, c: list[float], d: Json[dict[str, int]], e: bytes) -> None: ...
 

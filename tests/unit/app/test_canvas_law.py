@@ -45,7 +45,7 @@ def flat(value: Any) -> list[int]:
 
 @settings(max_examples=300, deadline=None)
 @given(trees)
-def test_eager_runs_what_was_written(tree: Tree) -> None:
+def test_eager_results_equal_those_of_a_plain_evaluation(tree: Tree) -> None:
     with App("eager") as app:
         check(app, tree)
 

@@ -417,7 +417,7 @@ def test_celerys_options_are_ours() -> None:
     assert task.options.retry_count == 7
 
 
-def test_a_request_answers_for_what_it_has_not(app: App) -> None:
+def test_a_request_explains_its_missing_attributes(app: App) -> None:
     said: list[str] = []
 
     @app.task(bind=True)
@@ -456,7 +456,7 @@ def test_a_bound_task_tries_again(app: App) -> None:
     assert fetch.declaration.parameters[0].name == "url"
 
 
-def test_only_what_was_named_is_tried_again(app: App) -> None:
+def test_only_the_named_exceptions_are_retried(app: App) -> None:
     runs: list[str] = []
 
     @app.task(autoretry_for=(OSError,), retry_backoff=0.01, retry_jitter=False, max_retries=1)

@@ -39,7 +39,7 @@ def test_a_wrong_option_names_the_task_and_itself(options: dict[str, Any], messa
         App("memory://declared").task(**options)(add)
 
 
-def test_options_that_say_what_is_done_anyway() -> None:
+def test_options_that_restate_the_default_are_accepted() -> None:
     task = App("memory://declared").task(
         ignore_result=False, serializer="json", track_started=True, reject_on_worker_lost=True, acks_late=True,
         store_errors_even_if_ignored=True, typing=True,

@@ -181,7 +181,7 @@ def test_current_outside() -> None:
         current()
 
 
-def test_hooks_see_what_follows(eager: App) -> None:
+def test_hooks_see_each_task_of_a_chain(eager: App) -> None:
     seen: list[str] = []
     eager.before_publish(lambda sig: seen.append(sig.Name))
 

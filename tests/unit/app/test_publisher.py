@@ -77,7 +77,7 @@ def test_an_unknown_outcome_is_repeated_under_its_token(add: Any, broker: Broker
         assert tokens[1] == tokens[2]
 
 
-def test_a_repeated_batch_does_not_undo_what_a_quick_worker_wrote(add: Any, broker: Broker) -> None:
+def test_a_repeated_batch_does_not_undo_a_quick_worker_s_result(add: Any, broker: Broker) -> None:
     from gearmesh.wire.state import SUCCESS, TaskState
 
     push = broker.commit

@@ -52,7 +52,7 @@ def apart(sig: Signature) -> dict[str, Any]:
         ),
     ],
 )
-def test_the_header_holds_only_what_is_not_as_usual_and_it_comes_back(
+def test_the_header_holds_only_non_default_fields_and_all_are_restored(
     message: TaskMessage, expected: dict[str, Any]
 ) -> None:
     sig = decode(encode(to_wire(message, queue="q")))

@@ -44,7 +44,7 @@ def times(spec: str, start: str, zone: str = "UTC", count: int = 3) -> list[str]
         ("TZ=zone.tab * * * * *", "time zone 'zone.tab'"),  # a file, but no zone's
     ],
 )
-def test_errors_name_spec_value_and_what_was_expected(spec: str, says: str) -> None:
+def test_errors_name_spec_value_and_expectation(spec: str, says: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(repr(spec))) as error:
         parse(spec)
     assert says in str(error.value)

@@ -212,7 +212,7 @@ def test_a_refused_document_has_no_notes_on_how_go_reads_it(old: str, new: str) 
     assert "reads a missing field" not in text
 
 
-def test_a_repeated_field_is_judged_by_what_comes_out() -> None:
+def test_a_repeated_field_is_judged_by_its_merged_value() -> None:
     twice = changed(
         '"Priority":0', '"Priority":0,"Args":[{"Type":"float64"},{"Value":"640","Type":"string"}]'
     )
@@ -240,7 +240,7 @@ def test_a_name_that_comes_twice_in_the_headers_is_named(value: str, where: str)
 
 
 @pytest.mark.parametrize("step", ['"OnSuccess":[null]', '"OnSuccess":[{"UUID":"task_2","Foo":1}]'])
-def test_a_message_without_a_name_never_reaches_what_follows_it(step: str) -> None:
+def test_a_message_without_a_name_never_reaches_its_on_success(step: str) -> None:
     nameless = changed('"OnSuccess":null', step).replace(b'"resize"', b'""')
     text = " ".join(explain(nameless)[0].split())
     assert "panics" not in text

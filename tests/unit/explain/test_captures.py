@@ -207,7 +207,7 @@ def test_bytes_are_counted_only_if_some_are_named() -> None:
         ),
     ],
 )
-def test_the_line_says_what_becomes_of_an_unregistered_message(line: str, said: str) -> None:
+def test_the_log_line_shows_if_an_unregistered_message_is_requeued(line: str, said: str) -> None:
     logged = "INFO: 2026/11/29 10:00:03 amqp.go:327 Task not registered with this worker. " + line.format(
         GOOD
     )

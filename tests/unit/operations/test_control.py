@@ -199,7 +199,9 @@ def test_a_worker_is_asked_and_told(app: App, launch: Launch, project: Path) -> 
     assert worker.process.wait(60) == 0
 
 
-def test_processes_and_what_is_remembered(redis_url: str, launch: Launch, project: Path) -> None:
+def test_processes_grow_and_shrink_and_a_pause_is_remembered(
+    redis_url: str, launch: Launch, project: Path
+) -> None:
     none = gearmesh("workers", "--broker", redis_url)
     assert (none.exit_code, none.stdout) == (1, "")
     assert "no Python worker" in none.stderr

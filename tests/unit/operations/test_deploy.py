@@ -129,7 +129,7 @@ def test_kubernetes_takes_the_manifests() -> None:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-def test_the_scaler_scales_what_there_is() -> None:
+def test_the_scaler_targets_an_existing_deployment() -> None:
     names = {
         each["metadata"]["name"]
         for path in MANIFESTS

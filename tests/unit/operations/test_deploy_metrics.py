@@ -54,7 +54,7 @@ def expressions() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("expression", list(expressions()))
-def test_each_expression_asks_for_what_there_is(expression: str) -> None:
+def test_each_expression_asks_for_existing_series_and_labels(expression: str) -> None:
     selectors = _SELECTOR.findall(expression)
     assert selectors
     labels = set(FOREIGN_LABELS)
@@ -76,7 +76,7 @@ def test_each_series_is_on_the_grafana_dashboard() -> None:
     }
 
 
-def test_alerts_say_what_is_wrong() -> None:
+def test_alerts_have_a_name_a_severity_and_a_summary() -> None:
     for rule in rules():
         assert rule["alert"].startswith("Gearmesh")
         assert rule["labels"]["severity"] in ("info", "warning", "critical")

@@ -197,7 +197,7 @@ def test_a_scheduler_whose_servers_are_away_lives_and_is_not_ready(temp: Path) -
     assert probe()[0] == 1
 
 
-def test_a_schedulers_loop_says_what_is_unreachable(redis_url: str) -> None:
+def test_a_schedulers_loop_names_the_unreachable_server(redis_url: str) -> None:
     told: list[str] = []
 
     def beat(reason: str) -> float:

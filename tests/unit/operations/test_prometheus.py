@@ -112,7 +112,7 @@ ALARMS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 }
 
 
-def test_each_alert_is_raised_by_what_it_is_for_and_by_nothing_else(tmp_path: Path) -> None:
+def test_each_alert_fires_for_its_own_cause_only(tmp_path: Path) -> None:
     assert ALARMS.keys() == {rule["alert"] for rule in rules()}
     quiet = {'gearmesh_worker_processes{state="consuming"}': "1x60"}
     severity = {rule["alert"]: rule["labels"]["severity"] for rule in rules()}

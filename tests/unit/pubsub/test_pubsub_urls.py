@@ -79,7 +79,7 @@ def test_a_name_that_pubsub_refuses_is_named(queue: str) -> None:
         Addresses("my-project").topic(queue)
 
 
-def test_the_commands_that_create_what_is_missing() -> None:
+def test_the_commands_that_create_a_missing_topic_and_subscription() -> None:
     addresses = Addresses("my-project", "workers", "machinery_tasks")
     assert addresses.command("topic", addresses.topic("other")) == (
         "gcloud pubsub topics create other --project=my-project"

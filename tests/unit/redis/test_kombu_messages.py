@@ -137,7 +137,7 @@ def qos(channel: Channel, prefetch: int) -> QoS:
 
 
 @pytest.mark.parametrize(("prefetch", "held", "credit"), [(4, 0, 4), (4, 3, 1), (4, 4, 0), (4, 5, -1)])
-def test_credit_is_what_the_prefetch_count_leaves_beside_unsettled_deliveries(
+def test_credit_is_the_prefetch_count_minus_unsettled_deliveries(
     prefetch: int, held: int, credit: int
 ) -> None:
     found = qos(Channel(held), prefetch)

@@ -208,7 +208,7 @@ def test_the_poller_asks_again_if_an_announcement_precedes_its_state() -> None:
         assert [state.TaskUUID for state in handle.found] == ["a"]
 
 
-def test_a_look_that_finds_what_was_not_announced_makes_looks_frequent_again() -> None:
+def test_an_unannounced_result_makes_polls_frequent_again() -> None:
     """Results of a Go worker come without an announcement, beside those of Python workers."""
     backend = Hearing()
     backend._announces = False
@@ -523,7 +523,7 @@ def test_a_notify_that_raises_does_not_end_the_thread(backend: Counting) -> None
     waiter.close()
 
 
-def test_an_announcement_of_what_was_found_already_asks_nothing(app: App, backend: Counting) -> None:
+def test_an_announcement_of_a_known_result_causes_no_read(app: App, backend: Counting) -> None:
     backend.write([done("a")])
     handle = WaitHandle(["a", "b"], notify=lambda: None)
     app.result_poller.add(handle)

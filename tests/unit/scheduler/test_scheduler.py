@@ -320,7 +320,7 @@ def test_a_clock_set_forward_and_back(
     assert names() == ["x"]
 
 
-def test_a_clock_set_back_over_what_was_fired(
+def test_a_run_is_sent_once_when_the_clock_is_set_back_over_it(
     app: App, time: SimulatedTime, start: Start, lock: Lock, names: Callable[[], list[str]]
 ) -> None:
     """The run is due a second time by the clock of the scheduler that has already sent it."""

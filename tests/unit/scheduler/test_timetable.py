@@ -161,7 +161,7 @@ def test_a_clock_set_back_stops_nothing() -> None:
     assert host.after(30) == ["11:01:00"]
 
 
-def test_a_clock_set_back_over_what_was_fired_comes_to_it_again() -> None:
+def test_a_run_is_due_again_when_the_clock_is_set_back_over_it() -> None:
     """… and the lock refuses it, see below."""
     host = Host("0 * * * *", NOON - 10 * SECOND)
     assert host.after(10) == ["12:00:00"]
@@ -170,7 +170,7 @@ def test_a_clock_set_back_over_what_was_fired_comes_to_it_again() -> None:
 
 
 @pytest.mark.parametrize("step", [-7200.0, -1.5, 7200.0, 1.5])
-def test_every_does_not_care_what_the_wall_clock_shows(step: float) -> None:
+def test_every_ignores_steps_of_the_wall_clock(step: float) -> None:
     host = Host("@every 60s")
     assert len(host.after(60)) == 1
     assert host.after(30, step=step) == []

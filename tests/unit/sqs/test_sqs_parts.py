@@ -185,7 +185,7 @@ def test_boto3_is_not_imported_for_another_broker() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def test_a_repeated_batch_leaves_out_what_was_taken_and_marks_the_rest() -> None:
+def test_a_repeated_batch_leaves_out_accepted_messages_and_marks_the_rest() -> None:
     boto = FakeBoto()
     client = make_client(boto)
     engine = CommitEngine(client, Deleter(client))
@@ -239,7 +239,7 @@ def test_a_commit_sends_before_it_deletes() -> None:
     assert CommitEngine(client, deleter).commit([commit]) == ["lost"]
 
 
-def test_returns_hide_for_what_twelve_hours_leave_and_copy_beyond() -> None:
+def test_short_and_fifo_waits_hide_the_message_and_others_copy_it() -> None:
     boto = FakeBoto()
     returner = MessageReturner(make_client(boto))
     record = UNACKED_BY_CONSUMER.get("unit-test-returns")

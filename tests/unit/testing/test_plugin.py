@@ -62,7 +62,7 @@ def test_a_chord_runs_to_its_end(gearmesh_app: App, gearmesh_broker: BrokerKit) 
     assert result.get(timeout=1) == 6
 
 
-def test_the_error_lists_what_waits(gearmesh_app: App, gearmesh_broker: BrokerKit) -> None:
+def test_the_error_lists_the_enqueued_calls(gearmesh_app: App, gearmesh_broker: BrokerKit) -> None:
     @gearmesh_app.task
     def greet(name: str, times: int = 1) -> str:
         return name * times

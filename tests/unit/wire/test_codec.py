@@ -351,7 +351,7 @@ def test_a_time_that_go_cannot_write_may_be_replaced() -> None:
             read(text.encode())
 
 
-def test_go_s_slices_remember_what_was_behind_their_end() -> None:
+def test_go_s_slices_remember_elements_beyond_their_end() -> None:
     sig = decode(b'{"Args":[{"Name":"a"},{"Name":"b"}],"Args":[{}],"Args":[{},{},{"Type":"t"}]}')
     assert [arg.Name for arg in sig.Args or ()] == ["a", "b", ""]
     assert [arg.Name for arg in decode(b'{"Args":[{"Name":"a"}],"Args":[],"Args":[{}]}').Args or ()] == [""]

@@ -52,7 +52,7 @@ def taken(releases: str, amqp: bool, sig: Signature) -> bool:
 
 
 @pytest.mark.parametrize(("releases", "amqp", "unsigned", "octets", "option"), TABLE)
-def test_each_release_takes_what_it_can(
+def test_each_release_takes_only_messages_within_its_limits(
     releases: str, amqp: bool, unsigned: bool, octets: bool, option: bool
 ) -> None:
     for type in ("uint", "uint64"):

@@ -70,7 +70,7 @@ def no_ids() -> str:
     raise AssertionError("an id was asked for")
 
 
-def test_a_chain_is_what_go_sends() -> None:
+def test_a_chain_sends_the_same_messages_as_go() -> None:
     bodies = sent("chain")
     sigs = [called(spec) for spec in recorded("chain")["commands"][0]["Sigs"]]
     uuids = [decode(body).UUID for body in bodies]
@@ -85,7 +85,7 @@ def test_a_chain_is_what_go_sends() -> None:
     assert following == ()
 
 
-def test_a_group_is_what_go_sends() -> None:
+def test_a_group_sends_the_same_messages_as_go() -> None:
     bodies = {decode(body).UUID: body for body in sent("group")}
     key, meta = next((k, v) for k, v in recorded("group")["keys_after"].items() if k.startswith("group_"))
     uuids = decode_group(meta["value"].encode()).TaskUUIDs
@@ -97,7 +97,7 @@ def test_a_group_is_what_go_sends() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["chord", "chord_immutable_callback"])
-def test_a_chord_is_what_go_sends(scenario: str) -> None:
+def test_a_chord_sends_the_same_messages_as_go(scenario: str) -> None:
     *members, last = sent(scenario)
     bodies = {decode(body).UUID: body for body in members}
     command = recorded(scenario)["commands"][0]
@@ -134,7 +134,7 @@ def test_a_chord_passes_all_results_in_order() -> None:
     assert chord_callback(callback.evolve(Immutable=True), [several]) == callback.evolve(Immutable=True)
 
 
-def test_a_retry_is_what_go_sends() -> None:
+def test_a_retry_sends_the_same_messages_as_go() -> None:
     tries = [decode(body) for body in sent("task_retry")]
     # Go's delayed poller pushes a due retry as it was: the same signature twice.
     distinct = [sig for sig, _ in itertools.groupby(tries)]
@@ -189,7 +189,7 @@ def test_an_error_s_text_comes_first() -> None:
     assert after_failure(Signature(), "x") == ()
 
 
-def test_a_failure_sends_what_go_sends() -> None:
+def test_a_failure_sends_the_same_messages_as_go() -> None:
     bodies = [decode(body) for body in sent("task_failure")]
     (failed,) = (one for one in states("task_failure", "FAILURE").values() if one.TaskUUID == bodies[0].UUID)
     following = after_failure(bodies[0], failed.Error)
@@ -197,7 +197,7 @@ def test_a_failure_sends_what_go_sends() -> None:
     assert [prepare(one, queue="machinery_tasks", new_id=new_id) for one in following] == bodies[1:]
 
 
-def test_prepare_fills_only_what_is_empty() -> None:
+def test_prepare_fills_only_empty_fields() -> None:
     filled = prepare(Signature(Name="add"), queue="q", new_id=lambda: "1")
     assert filled == Signature(Name="add", UUID="task_1", RoutingKey="q", Headers={})
     assert prepare(filled, queue="other", new_id=no_ids) is filled

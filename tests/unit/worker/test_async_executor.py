@@ -152,7 +152,7 @@ def test_functions_run_in_threads_beside(start: Start, make_job: MakeJob) -> Non
     assert len(bench.threads) > 1
 
 
-def test_functions_that_wait_do_not_widen_what_it_holds(start: Start, make_job: MakeJob) -> None:
+def test_blocking_functions_do_not_widen_the_prefetch(start: Start, make_job: MakeJob) -> None:
     gate = threading.Event()
     bench = start(1000, plain=lambda job: gate.wait(60))
     assert bench.executor.wanted >= 1000

@@ -269,7 +269,7 @@ def test_the_current_signature(runner: Runner, make_job: MakeJob) -> None:
         assert state.Results == (TaskResult("string", msgspec.Raw(f'"{job.sig.UUID}"'.encode())),)
 
 
-def test_the_loop_survives_what_a_coroutine_raises(runner: Runner, make_job: MakeJob) -> None:
+def test_the_loop_survives_the_exceptions_of_coroutines(runner: Runner, make_job: MakeJob) -> None:
     for name in ("async_exit", "cancelled", "async_boom"):
         runner.run(make_job(name))
     job = make_job("sleeps", ONE)
@@ -374,7 +374,7 @@ def test_a_delayed_task_that_rabbitmq_had_twice_is_run_once(
 
 
 @pytest.mark.parametrize("ended", [SUCCESS, FAILURE])
-def test_pending_is_not_written_over_what_follows_from_a_task_met_again(
+def test_a_redelivered_task_writes_no_pending_over_a_follow_up_s_state(
     ended: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """The follow-up may be running by now. It is sent again, as RabbitMQ may have lost the first copy in a crash."""
@@ -389,7 +389,7 @@ def test_pending_is_not_written_over_what_follows_from_a_task_met_again(
 
 
 @pytest.mark.parametrize("state", ["", *AT_IT, PENDING, SUCCESS])
-def test_a_result_of_last_time_is_not_that_of_what_follows(
+def test_pending_replaces_a_follow_up_s_state_of_an_earlier_run(
     state: str, app: App, runner: Runner, make_job: MakeJob
 ) -> None:
     """Go sends its periodic chains with the same UUIDs each time."""

@@ -249,7 +249,7 @@ def test_stop_before_start_and_twice() -> None:
     assert executor.join(60)
 
 
-def test_only_quick_tasks_widen_what_a_worker_holds(start: Start, make_job: MakeJob) -> None:
+def test_only_quick_tasks_widen_the_prefetch(start: Start, make_job: MakeJob) -> None:
     slow = start(3, lambda job: time.sleep(0.1))
     slow.executor.submit([make_job("slow") for _ in range(9)])
     eventually(lambda: len(slow.ended) == 9)

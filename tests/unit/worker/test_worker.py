@@ -111,7 +111,7 @@ def gate(app: App) -> Iterator[Gate]:
 # -- life
 
 
-def test_it_runs_what_it_is_sent(app: App) -> None:
+def test_a_worker_runs_tasks_chains_and_chords(app: App) -> None:
     add = app.task(lambda *numbers: sum(numbers), name="add")
     with Worker(app, concurrency=2):
         assert add.delay(1, 2).get(timeout=10) == 3
@@ -516,7 +516,7 @@ def test_queues_in_strict_order(redis_url: str) -> None:
 # -- stopping
 
 
-def test_a_stopping_worker_logs_what_it_waits_for(
+def test_a_stopping_worker_logs_the_tasks_it_waits_for(
     app: App, gate: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gearmesh.worker.worker.STOPPING_INTERVAL_S", 0.1)
@@ -538,7 +538,7 @@ def test_a_stopping_worker_logs_what_it_waits_for(
     assert "finished 1 of 1 running task" in caplog.messages
 
 
-def test_a_stopping_worker_logs_what_it_returns(
+def test_a_stopping_worker_logs_the_number_of_tasks_it_returns(
     app: App, gate: Gate, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "gearmesh.worker")

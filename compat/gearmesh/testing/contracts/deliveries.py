@@ -120,7 +120,7 @@ class DeliveryContract(TransportFixtures):
                 return
         pytest.fail("ten messages came from the busy queue, and none from the other")
 
-    def test_prefetch_bounds_what_is_held(self, hold: Hold, queue: str) -> None:
+    def test_the_prefetch_count_bounds_held_deliveries(self, hold: Hold, queue: str) -> None:
         here, held = hold(*(signature(queue, n) for n in range(10)), prefetch=3)
         here.quiet()
         given = {message.body for message in held}

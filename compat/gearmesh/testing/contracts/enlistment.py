@@ -145,7 +145,7 @@ class EnlistmentContract(TransportFixtures):
             None,
         ]
 
-    def test_a_redelivery_finishes_what_it_began(
+    def test_a_redelivery_of_the_winner_sends_the_callback(
         self, here: Tap, backend: Backend, group: GroupMeta, queue: str
     ) -> None:
         assert backend.trigger(group.GroupUUID, "task_x")

@@ -87,7 +87,9 @@ class InspectionContract(TransportFixtures):
         consumer.close()
         assert producer.inspector.purge(queue) == 1
 
-    def test_purge_takes_what_waits(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_purge_deletes_only_pending_messages_of_its_queue(
+        self, tap: OpenTap, hold: Hold, queue: str
+    ) -> None:
         producer = tap()
         producer.publish(queue, *(signature(queue, n) for n in range(3)))
         producer.publish(f"{queue}_other", b"x")
@@ -105,7 +107,7 @@ class InspectionContract(TransportFixtures):
         assert producer.waiting(f"{queue}_other") == [b"x"]
         assert not producer.verbs.lists_delayed or len(producer.verbs.delayed()) == 1
 
-    def test_purge_gives_what_it_has_deleted(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_purge_hands_over_the_deleted_messages(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         bodies = [signature(queue, n) for n in range(600)]
         producer.publish(queue, *bodies)
@@ -149,7 +151,7 @@ class InspectionContract(TransportFixtures):
         left = purger.waiting(queue, 100_000)
         assert {*left, *gone} == before | after, "the purge deletes a message or leaves it in the queue"
 
-    def test_purge_delayed_gives_what_it_has_deleted(self, tap: OpenTap, queue: str) -> None:
+    def test_purge_delayed_hands_over_the_deleted_messages(self, tap: OpenTap, queue: str) -> None:
         producer = tap()
         if not producer.verbs.lists_delayed:
             pytest.skip("the broker does not list delayed messages")
@@ -159,7 +161,7 @@ class InspectionContract(TransportFixtures):
         assert producer.inspector.purge_delayed(queue, gone.extend) == 1
         assert gone == [later]
 
-    def test_purge_leaves_what_is_held(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_purge_leaves_held_deliveries(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         producer = tap()
         producer.publish(queue, b"x", b"y")
         consumer, (message,) = hold()

@@ -24,7 +24,7 @@ def _by_body(messages: Sequence[Message]) -> list[Message]:
 class LeaseContract(TransportFixtures):
     """Tests that a message is delivered again if its consumer dies, and not twice while its consumer lives."""
 
-    def test_a_silent_consumer_loses_what_it_held(self, tap: OpenTap, queue: str) -> None:
+    def test_a_silent_consumer_loses_its_deliveries(self, tap: OpenTap, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(5)]
         tap().publish(queue, *bodies)
         holder = tap(queue, prefetch=3, lease=LEASE)
@@ -230,7 +230,7 @@ class LeaseContract(TransportFixtures):
             "an ack clears the count"
         )
 
-    def test_held_shows_what_a_consumer_holds(self, tap: OpenTap, hold: Hold, queue: str) -> None:
+    def test_held_lists_the_deliveries_of_a_consumer(self, tap: OpenTap, hold: Hold, queue: str) -> None:
         bodies = [signature(queue, n) for n in range(3)]
         holder, held = hold(*bodies, prefetch=2)
         other = tap()
