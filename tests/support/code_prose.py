@@ -27,8 +27,8 @@ CODE_RULES: Final = {
 _RULES: Final = [(re.compile(pattern), advice) for pattern, advice in {**RULES, **CODE_RULES}.items()]
 #: Phrases that are plain, though a rule would find them.
 _PLAIN: Final = re.compile(r"(?i)\bthere (?:is|are) (?:no|none)\b")
-#: A test's name says the promise, with its actor.
-_CLAUSE_NAME: Final = re.compile(r"test_(?:what|whatever|who|whoever)_")
+#: A test's name says the promise, with its actor, and names the thing. "A user who ..." names its actor.
+_CLAUSE_NAME: Final = re.compile(r"test_(?:(?:what|whatever|who|whoever)_|\w+_what_)")
 _CODE: Final = re.compile(r"``[^`]+``|`[^`]+`")
 _PARAGRAPH: Final = re.compile(r"\n\s*\n|\n(?=\s+\S+: )|\n(?=\s*[-*] )")
 _END: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z(\"])")

@@ -41,6 +41,7 @@ def test_no_comment_and_no_test_s_name_has_to_be_read_twice() -> None:
         'class A:\n    """One.\n\n    Attributes:\n        a: of what is held.\n    """',
         "def test_what_is_held_comes_back() -> None: ...",
         "class TestIt:\n    async def test_whoever_asks_waits(self) -> None: ...",
+        "def test_a_failure_sends_what_go_sends() -> None: ...",
     ],
 )
 def test_it_finds_in_code(source: str) -> None:
@@ -54,6 +55,7 @@ def test_it_finds_in_code(source: str) -> None:
         "# The user who asks says what is wrong.",
         'a = "what is held"',
         "def test_whole_days_are_one_step() -> None: ...",
+        "def test_a_user_who_may_only_read_gets_somewhat_less() -> None: ...",
         'def f(what: str) -> None:\n    """Do it.\n\n    Args:\n        what: a signature.\n    """',
     ],
 )
