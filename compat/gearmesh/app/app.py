@@ -174,7 +174,7 @@ class App:
     @property
     def config(self) -> Config:
         """The settings in use. Set them before the app is used, because open connections do not change."""
-        if self._config is None:  # App() without a broker: it reads its settings when it is first used
+        if self._config is None:  # an app that was made without a broker reads its settings now
             self._config = _config(None, self._given)
         return self._config
 

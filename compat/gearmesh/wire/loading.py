@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Callable
 from functools import partial
+from types import GenericAlias
 from typing import Annotated, Any, NoReturn
 
 import msgspec
@@ -36,17 +37,7 @@ _SCALARS: dict[str, Any] = {
         for of, (low, high) in INTEGERS.items()
     },
 }
-_LISTS: dict[str, Any] = {
-    "bool": list[bool],
-    "string": list[str],
-    "float32": list[float],
-    "float64": list[float],
-    **{
-        of: list[Annotated[int, msgspec.Meta(ge=low, le=high)]]
-        for of, (low, high) in INTEGERS.items()
-        if high < 2**63
-    },
-}
+_LISTS = {of: GenericAlias(list, kind) for of, kind in {**_SCALARS, "float32": float}.items()}
 _LIST_READERS = {of: msgspec.json.Decoder(kind).decode for of, kind in _LISTS.items()}
 _read_bytes = msgspec.json.Decoder(bytes).decode
 

@@ -108,6 +108,8 @@ def test_quick_scalars_are_the_exact_ones(name: str, text: bytes) -> None:
 
 
 @given(st.lists(st.one_of(st.integers(), FLOATS, st.booleans(), st.none(), TEXT, st.just([1])), min_size=1))
+@example([2**64 - 1, 1])
+@example([2**64])
 def test_lists_are_read_as_their_elements_are(values: list[Any]) -> None:
     raw = msgspec.Raw(msgspec.json.encode(values))
     for name in ("int64", "int8", "uint64", "float64", "float32", "bool", "string"):

@@ -120,8 +120,7 @@ class Inspector:
             for some in self._pulled(subscription, None, kept):
                 older = [received for received in some if _published_at(received.message) <= until]
                 now = [received for received in older if not _delayed(received)]
-                newer = [received for received in some if _published_at(received.message) > until]
-                kept += newer + [received for received in older if _delayed(received)]
+                kept += [each for each in some if _published_at(each.message) > until or _delayed(each)]
                 for call, _ in self._api.acknowledge(subscription, [received.ack_id for received in now]):
                     call.result()
                 count += len(now)
